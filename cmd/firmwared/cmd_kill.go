@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"golang.org/x/sys/unix"
+
+	"firmwared/core"
+	"firmwared/core/registry"
+)
+
+func killFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "send `S` to pid 1 first and let it end by itself"},
+		&cli.DurationFlag{Name: "timeout", Usage: "how long it may take, as 10s", Value: 10 * time.Second},
+		allFlag(),
+	}
+}
+
+func killOptions(c *cli.Context) (o core.KillOptions, err error) {
+	if c.IsSet("signal") {
+		if o.Signal, err = parseSignal(c.String("signal")); err != nil {
+			return o, err
+		}
+		o.Timeout = c.Duration("timeout")
+	}
+	return o, nil
+}
+
+// parseSignal reads a signal's number or name, with or without SIG, and the
+// real-time ones as RTMIN+N, with the numbers of the C libraries.
+func parseSignal(text string) (syscall.Signal, error) {
+	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
+	if n, err := strconv.Atoi(name); err == nil && n > 0 && n < 65 {
+		return syscall.Signal(n), nil
+	}
+	if after, ok := strings.CutPrefix(name, "RTMIN"); ok {
+		if n, err := strconv.Atoi("0" + strings.TrimPrefix(after, "+")); err == nil && n <= 30 {
+			return syscall.Signal(34 + n), nil
+		}
+	}
+	if sig := unix.SignalNum("SIG" + name); sig != 0 {
+		return sig, nil
+	}
+	return 0, usagef("%q is no signal: use a name as TERM, a number, or RTMIN+N", text)
+}
+
+func killCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "kill",
+		Usage:     "end all processes of instances; what they wrote is kept",
+		UsageText: "firmwared kill I... [--signal S] [--timeout D]",
+		Description: `Killing an instance that is not running is no error.
+
+   firmwared kill box
+   firmwared kill box --signal TERM --timeout 30s      let it shut down first`,
+		Flags:        killFlags(),
+		BashComplete: completeInstances,
+		Action: func(c *cli.Context) error {
+			o, err := killOptions(c)
+			if err != nil {
+				return err
+			}
+			return onInstances(c, func(m *core.Manager, inst *registry.Instance) error {
+				ran, err := m.Kill(c.Context, inst, o)
+				if err == nil && !ran {
+					notice(fmt.Sprintf("instance %s was not running", inst.Name))
+				}
+				return err
+			})
+		},
+	}
+}
+
+func restartCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "restart",
+		Usage:     "kill, show the firmware as it is now, and start again",
+		UsageText: "firmwared restart I... [--signal S] [--timeout D]",
+		Description: `It starts with the options of the last start. What the instance wrote is kept.
+
+   firmwared restart --all`,
+		Flags:        killFlags(),
+		BashComplete: completeInstances,
+		Action: func(c *cli.Context) error {
+			o, err := killOptions(c)
+			if err != nil {
+				return err
+			}
+			return onInstances(c, func(m *core.Manager, inst *registry.Instance) error {
+				return m.Restart(c.Context, inst, o)
+			})
+		},
+	}
+}
+
+func remountCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "remount",
+		Usage:     "make instances see what changed in their firmware directory",
+		UsageText: "firmwared remount I...",
+		Description: `An instance that is not running gets a fresh view. A running one sees new files,
+but a process keeps those that it has open; restart shows everything new.
+
+   firmwared remount box`,
+		Flags:        []cli.Flag{allFlag()},
+		BashComplete: completeInstances,
+		Action: func(c *cli.Context) error {
+			return onInstances(c, func(m *core.Manager, inst *registry.Instance) error {
+				return m.Remount(c.Context, inst)
+			})
+		},
+	}
+}
+
+func dropCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "drop",
+		Aliases:   []string{"rm"},
+		Usage:     "unmount and remove instances, with all they wrote",
+		UsageText: "firmwared drop I... [--force] [--keep]",
+		Description: `   firmwared drop box
+   firmwared drop --force --all                        kill those that run first`,
+		Flags: []cli.Flag{
+			&cli.BoolFlag{Name: "force", Aliases: []string{"f"}, Usage: "kill it first if it runs"},
+			&cli.BoolFlag{Name: "keep", Usage: "leave the files of the rw layer; prints where they are"},
+			allFlag(),
+		},
+		BashComplete: completeInstances,
+		Action: func(c *cli.Context) error {
+			o := core.DropOptions{Force: c.Bool("force"), Keep: c.Bool("keep")}
+			return onInstances(c, func(m *core.Manager, inst *registry.Instance) error {
+				kept, err := m.Drop(c.Context, inst, o)
+				if err == nil && kept != "" {
+					fmt.Println(kept)
+				}
+				return err
+			})
+		},
+	}
+}

@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/urfave/cli/v2"
+
+	"firmwared/core"
+	"firmwared/core/registry"
+)
+
+func listCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "list",
+		Aliases:   []string{"ls"},
+		Usage:     "list instances",
+		UsageText: "firmwared list [--json]",
+		Flags:     []cli.Flag{jsonFlag()},
+		Action: func(c *cli.Context) error {
+			if _, err := exactly(c, 0); err != nil {
+				return err
+			}
+			m, err := look(c)
+			if err != nil {
+				return err
+			}
+			infos, broken := m.List()
+			if c.Bool("json") {
+				return errors.Join(printJSON(infos), broken)
+			}
+			var rows [][]string
+			for _, i := range infos {
+				rows = append(rows, []string{i.ID, i.Name, string(i.State), i.Firmware, pointer(i.PID), pointer(i.ExitCode)})
+			}
+			return errors.Join(table("ID NAME STATE FIRMWARE PID EXIT", rows), broken)
+		},
+	}
+}
+
+func showCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "show",
+		Usage:        "show instances",
+		UsageText:    "firmwared show I... [--json]",
+		Flags:        []cli.Flag{jsonFlag(), allFlag()},
+		BashComplete: completeInstances,
+		Action: func(c *cli.Context) error {
+			m, err := look(c)
+			if err != nil {
+				return err
+			}
+			found, missing := instances(c, m)
+			var infos []core.InstanceInfo
+			for _, inst := range found {
+				infos = append(infos, m.Show(inst))
+			}
+			if c.Bool("json") && len(infos) > 0 {
+				if len(infos) == 1 && !c.Bool("all") {
+					return errors.Join(printJSON(infos[0]), missing)
+				}
+				return errors.Join(printJSON(infos), missing)
+			}
+			for i, info := range infos {
+				if i > 0 {
+					fmt.Println()
+				}
+				showInstance(info)
+			}
+			return missing
+		},
+	}
+}
+
+func showInstance(i core.InstanceInfo) {
+	field("id", i.ID)
+	field("name", i.Name)
+	field("state", i.State)
+	field("firmware", fmt.Sprintf("%s (%s)", i.Firmware, i.FirmwareID))
+	field("workspace", i.Workspace)
+	field("union hook", i.UnionHook)
+	field("pid", pointer(i.PID))
+	if i.Started != nil {
+		field("started", i.Started.Format(time.RFC3339))
+	}
+	field("last exit", i.ExitReason)
+	field("ephemeral", i.Ephemeral)
+	field("created", i.Created.Format(time.RFC3339))
+	keys := make([]string, 0, len(i.Properties))
+	for key := range i.Properties {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	for _, key := range keys {
+		field("property", key+"="+joinWords(i.Properties[key]))
+	}
+}
+
+// joinWords writes a property's value so that `set` reads it again.
+func joinWords(words []string) string {
+	text := strings.Join(words, " ")
+	if len(words) < 2 || slices.Equal(strings.Fields(text), words) {
+		return text
+	}
+	array, _ := json.Marshal(words)
+	return string(array)
+}
+
+func getCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "get",
+		Usage:        "print one property of an instance",
+		UsageText:    "firmwared get I KEY [--json]",
+		Description:  "   firmwared get box pid",
+		Flags:        []cli.Flag{jsonFlag()},
+		BashComplete: completeInstances,
+		Action: func(c *cli.Context) error {
+			args, err := exactly(c, 2)
+			if err != nil {
+				return err
+			}
+			m, err := look(c)
+			if err != nil {
+				return err
+			}
+			inst, err := m.Instance(args[0])
+			if err != nil {
+				return err
+			}
+			value, err := m.Get(inst, args[1])
+			switch {
+			case err != nil:
+				return err
+			case c.Bool("json"):
+				return printJSON(append([]string{}, value...))
+			}
+			fmt.Println(joinWords(value))
+			return nil
+		},
+	}
+}
+
+func setCommand() *cli.Command {
+	var known strings.Builder
+	for _, p := range core.Properties() {
+		fmt.Fprintf(&known, "   %-11s %s\n", p.Name, p.Doc)
+	}
+	return &cli.Command{
+		Name:      "set",
+		Usage:     "set properties of an instance",
+		UsageText: "firmwared set I KEY=VALUE...",
+		Description: `They take effect at the next start; an empty VALUE unsets. A list is written as
+words, or as a JSON array when words hold spaces. A key that is not known is kept
+as the user's own.
+
+` + known.String() + `
+   firmwared set box cmdline='/sbin/init -v' ticket=4711
+   firmwared set box env='["GREETING=hello world"]'`,
+		BashComplete: completeInstances,
+		Action: func(c *cli.Context) error {
+			args, program := words(c)
+			if len(args) < 2 || program != nil {
+				return usagef("usage: %s", c.Command.UsageText)
+			}
+			m, err := enter(c)
+			if err != nil {
+				return err
+			}
+			defer m.Close()
+			var inst *registry.Instance
+			if inst, err = m.Instance(args[0]); err != nil {
+				return err
+			}
+			return m.Set(c.Context, inst, args[1:])
+		},
+	}
+}

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/urfave/cli/v2"
+
+	"firmwared/core"
+	"firmwared/core/console"
+	"firmwared/core/registry"
+	"firmwared/core/sandbox"
+	"firmwared/core/supervisor"
+)
+
+// runFlags are the RUN OPTIONS.
+func runFlags() []cli.Flag {
+	return []cli.Flag{
+		&cli.StringSliceFlag{Name: "env", Aliases: []string{"e"}, Usage: "set `NAME=VALUE` in the environment of pid 1"},
+		&cli.StringFlag{Name: "cwd", Usage: "start in directory `D` of the instance"},
+		&cli.StringFlag{Name: "user", Aliases: []string{"u"}, Usage: "run as `U[:G]`, the firmware's own names or numbers"},
+		&cli.StringSliceFlag{Name: "bind", Usage: "show `SRC:DST[:ro]`, a file or directory of this machine, inside"},
+		setFlag(),
+		&cli.BoolFlag{Name: "unconfined", Usage: "leave pid 1 every capability: the program can harm this machine"},
+	}
+}
+
+func startOptions(c *cli.Context, program []string) (o core.StartOptions, err error) {
+	o = core.StartOptions{
+		Args: program, Env: c.StringSlice("env"), Cwd: c.String("cwd"), User: c.String("user"),
+		Set: c.StringSlice("set"), Unconfined: c.Bool("unconfined"),
+	}
+	for _, word := range o.Env {
+		if name, _, ok := strings.Cut(word, "="); !ok || name == "" {
+			return o, usagef("--env %q is not NAME=VALUE", word)
+		}
+	}
+	for _, text := range c.StringSlice("bind") {
+		bind, err := core.ParseBind(text)
+		if err != nil {
+			return o, usagef("--bind %v", err)
+		}
+		o.Binds = append(o.Binds, bind)
+	}
+	if o.Cwd != "" && !strings.HasPrefix(o.Cwd, "/") {
+		return o, usagef("--cwd %q is not an absolute path", o.Cwd)
+	}
+	return o, nil
+}
+
+func startCommand() *cli.Command {
+	return &cli.Command{
+		Name:      "start",
+		Usage:     "run pid 1 of instances",
+		UsageText: "firmwared start I... [--attach] [RUN OPTIONS] [-- CMD ARG...]",
+		Description: `Without a CMD pid 1 is the property cmdline, then the configured one, /sbin/init.
+
+   firmwared start box
+   firmwared start box --attach -- /bin/sh
+   firmwared start --all --env DEBUG=1`,
+		Flags:        append(runFlags(), &cli.BoolFlag{Name: "attach", Usage: "show its console here, and exit as pid 1 does"}, allFlag()),
+		Action:       start,
+		BashComplete: completeInstances,
+	}
+}
+
+func start(c *cli.Context) error {
+	keys, program := words(c)
+	o, err := startOptions(c, program)
+	if err != nil {
+		return err
+	}
+	if !c.Bool("attach") {
+		return onInstances(c, func(m *core.Manager, inst *registry.Instance) error { return m.Start(c.Context, inst, o) })
+	}
+	if len(keys) != 1 || c.Bool("all") {
+		return usagef("--attach is for one instance")
+	}
+	m, err := enter(c)
+	if err != nil {
+		return ours(err)
+	}
+	defer m.Close()
+	inst, err := m.Instance(keys[0])
+	if err != nil {
+		return ours(err)
+	}
+	exit, _, err := attached(c, m, inst, o)
+	if err != nil {
+		return ours(err)
+	}
+	return asProgram(exit)
+}
+
+// attached starts an instance with this terminal as its console, and returns
+// when it ends or the user leaves.
+func attached(c *cli.Context, m *core.Manager, inst *registry.Instance, o core.StartOptions) (exit *supervisor.Exit, detached bool, err error) {
+	cfg, err := loadConfig(c)
+	if err != nil {
+		return nil, false, err
+	}
+	keys, err := console.ParseKeys(cfg.DetachKeys)
+	if err != nil {
+		return nil, false, err
+	}
+	o.Rows, o.Cols = windowSize()
+	session, err := m.StartAttached(c.Context, inst, o)
+	if err != nil {
+		return nil, false, err
+	}
+	in := os.Stdin
+	if console.IsTerminal(in) {
+		notice(fmt.Sprintf("attached to %s; %s detaches", inst.Name, cfg.DetachKeys))
+	}
+	result, err := session.Run(context.WithoutCancel(c.Context), supervisor.AttachOptions{In: in, Out: os.Stdout, DetachKeys: keys})
+	if result.Detached {
+		notice(fmt.Sprintf("detached; %s goes on (firmwared kill %s ends it)", inst.Name, inst.Name))
+	}
+	return result.Exit, result.Detached, err
+}
+
+// windowSize is the terminal's, or nothing without one.
+func windowSize() (rows, cols uint16) {
+	terminal, err := console.OpenTerminal(os.Stdin)
+	if err != nil {
+		return 0, 0
+	}
+	return terminal.Size()
+}
+
+// asProgram makes an exit of pid 1 ours.
+func asProgram(exit *supervisor.Exit) error {
+	if exit == nil || exit.Status() == 0 {
+		return nil
+	}
+	return status(exit.Status())
+}
+
+// ours is an error of firmwared in a command that passes a program's exit status
+// on: 125, or 126 and 127 when the program could not be run or found.
+func ours(err error) error {
+	var usage *usageError
+	var code status
+	if err == nil || errors.As(err, &usage) || errors.As(err, &code) {
+		return err
+	}
+	say(err)
+	var exec *sandbox.ExecError
+	if errors.As(err, &exec) {
+		return status(exec.Status())
+	}
+	return status(exitOurs)
+}

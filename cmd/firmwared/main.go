@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command firmwared runs firmware root file systems as disposable, isolated
+// instances. This package is the command line: it parses, calls core and prints;
+// it decides nothing.
+package main
+
+import (
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"firmwared/core/sandbox"
+	"firmwared/core/supervisor"
+)
+
+func main() {
+	syscall.Umask(0o022)
+	// What the caller left open is none of ours, of the hooks' or of pid 1's.
+	_ = unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC)
+	if len(os.Args) > 1 {
+		switch os.Args[1] {
+		case supervisor.SuperviseArg:
+			supervisor.Main()
+		case "init":
+			sandbox.Main()
+		}
+	}
+	os.Exit(run(os.Args))
+}

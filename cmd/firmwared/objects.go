@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+
+	"github.com/urfave/cli/v2"
+
+	"firmwared/core"
+	"firmwared/core/registry"
+)
+
+func allFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "all", Aliases: []string{"a"}, Usage: "all instances"}
+}
+
+func jsonFlag() cli.Flag {
+	return &cli.BoolFlag{Name: "json", Usage: "print JSON"}
+}
+
+// words are a command's arguments up to a --, and program those behind it.
+func words(c *cli.Context) (words, program []string) {
+	args := c.Args().Slice()
+	for i, arg := range args {
+		if arg == "--" {
+			return args[:i], args[i+1:]
+		}
+	}
+	return args, nil
+}
+
+// exactly checks how many words a command got.
+func exactly(c *cli.Context, n int) ([]string, error) {
+	got, program := words(c)
+	if len(got) != n || program != nil {
+		return nil, usagef("usage: %s", c.Command.UsageText)
+	}
+	return got, nil
+}
+
+// instances finds those that a command names. Those that it cannot find are in
+// the error, beside the others.
+func instances(c *cli.Context, m *core.Manager) ([]*registry.Instance, error) {
+	keys, _ := words(c)
+	if c.Bool("all") {
+		if len(keys) > 0 {
+			return nil, usagef("give names or --all, not both")
+		}
+		infos, err := m.List()
+		for _, info := range infos {
+			keys = append(keys, info.ID)
+		}
+		if err != nil {
+			notice("warning: " + err.Error())
+		}
+	} else if len(keys) == 0 {
+		return nil, usagef("usage: %s", c.Command.UsageText)
+	}
+	var found []*registry.Instance
+	var errs []error
+	for _, key := range keys {
+		inst, err := m.Instance(key)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		found = append(found, inst)
+	}
+	return found, errors.Join(errs...)
+}
+
+// onInstances enters the root and does something with every instance that a
+// command names, several at once.
+func onInstances(c *cli.Context, do func(*core.Manager, *registry.Instance) error) error {
+	m, err := enter(c)
+	if err != nil {
+		return err
+	}
+	defer m.Close()
+	found, missing := instances(c, m)
+	var usage *usageError
+	if errors.As(missing, &usage) {
+		return missing
+	}
+	return errors.Join(missing, m.Each(c.Context, found, func(inst *registry.Instance) error { return do(m, inst) }))
+}

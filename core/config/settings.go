@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import "strings"
+
+// setting is one row of the table below. Values travel as TOML decodes them:
+// string, int64, []any, map[string]any.
+type setting struct {
+	key  string
+	form string // what may be written, for people
+	doc  string // one sentence
+	def  func() any
+	text func(string) (any, error) // the environment's text as a value; nil: the text itself
+	set  func(*Config, any) error  // checks and stores
+	show func(*Config) string      // the stored value in TOML
+}
+
+// env gives the variable that sets the key. No key may be named so that this
+// is a variable of the hook contract; a test watches over it.
+func (s setting) env() string { return "FIRMWARED_" + strings.ToUpper(s.key) }
+
+func (s setting) setText(c *Config, text string) error {
+	if s.text == nil {
+		return s.set(c, text)
+	}
+	v, err := s.text(text)
+	if err != nil {
+		return err
+	}
+	return s.set(c, v)
+}
+
+// settings is the only source of the keys: loading, `firmwared config`, the
+// example file and the manual page are all made from it.
+var settings = []setting{
+	pathSetting("state_dir", &DefaultStateDir, func(c *Config) *string { return &c.StateDir },
+		"Where firmwares, instances and their workspaces are kept; --root moves it."),
+	pathSetting("run_dir", &DefaultRunDir, func(c *Config) *string { return &c.RunDir },
+		"Where run-time files are kept, which a reboot ends; --root moves it."),
+	pathsSetting("hook_dirs", &DefaultHookDirs, func(c *Config) *[]string { return &c.HookDirs },
+		"Directories of hooks; the first that has a hook of the wanted name wins."),
+	pathsSetting("profile_dirs", &DefaultProfileDirs, func(c *Config) *[]string { return &c.ProfileDirs },
+		"Directories of AppArmor profile templates; the first that has a template of the wanted name wins."),
+	textSetting("union_hook", "mount", "name of a hook", checkHookName, func(c *Config) *string { return &c.Union },
+		"The hook that makes the unions."),
+	textSetting("apparmor", "auto", "auto, required or off", oneOf("auto", "required", "off"),
+		func(c *Config) *string { return &c.AppArmor },
+		"Whether instances run under AppArmor: auto, where the kernel enforces it; required, or not at all."),
+	textSetting("userns", "auto", "auto, on or off", oneOf("auto", "on", "off"),
+		func(c *Config) *string { return &c.UserNS },
+		"Whether instances run in a user namespace: auto, where AppArmor does not enforce."),
+	wordsSetting("cmdline", []string{"/sbin/init"}, func(c *Config) *[]string { return &c.Cmdline },
+		"Program and arguments of pid 1 for instances whose property cmdline does not say."),
+	countSetting("jobs", 0, 1024, func(c *Config) *int { return &c.Jobs },
+		"How many objects a command works on at once; 0 is the number of processors."),
+	timeoutsSetting("hook_timeouts", "Time limits of hooks, by hook or by hook and action; others keep the contract's."),
+	textSetting("detach_keys", "ctrl-]", "keys separated by commas", checkKeys,
+		func(c *Config) *string { return &c.DetachKeys },
+		"The keys that leave an attached console without ending the instance."),
+	sizeSetting("log_max", 16<<20, func(c *Config) *int64 { return &c.LogMax },
+		"How large an instance's console log may become."),
+}
+
+func findSetting(key string) (setting, bool) {
+	for _, s := range settings {
+		if s.key == key {
+			return s, true
+		}
+	}
+	return setting{}, false
+}

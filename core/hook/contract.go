@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hook
+
+import (
+	"slices"
+	"time"
+)
+
+// API is the version of the contract.
+const API = "1"
+
+// Actions that a hook is asked for.
+const (
+	ActionDescribe = "describe"
+	ActionProbe    = "probe"
+	ActionMount    = "mount"
+	ActionRemount  = "remount"
+	ActionUnmount  = "unmount"
+)
+
+// Layers that mount, remount and unmount work on.
+const (
+	LayerLower = "lower"
+	LayerUnion = "union"
+)
+
+// What a hook's exit status means.
+const (
+	ExitDone        = 0
+	ExitFailed      = 1
+	ExitEnvironment = 2 // a variable is missing or bad: named on stderr
+	ExitNotMine     = 3 // not supported; for probe: another hook's
+	ExitMissing     = 4 // a tool or kernel feature is missing: named on stderr
+	ExitBusy        = 5
+)
+
+// Names of the variables.
+const (
+	VarAPI         = "FIRMWARED_API"
+	VarAction      = "FIRMWARED_ACTION"
+	VarLayer       = "FIRMWARED_LAYER"
+	VarFirmware    = "FIRMWARED_FIRMWARE"
+	VarRO          = "FIRMWARED_RO"
+	VarLowerDir    = "FIRMWARED_LOWERDIR"
+	VarRW          = "FIRMWARED_RW"
+	VarWorkDir     = "FIRMWARED_WORKDIR"
+	VarUnion       = "FIRMWARED_UNION"
+	VarID          = "FIRMWARED_ID"
+	VarName        = "FIRMWARED_NAME"
+	VarState       = "FIRMWARED_STATE"
+	VarLabel       = "FIRMWARED_LABEL"
+	VarConfinement = "FIRMWARED_CONFINEMENT"
+	VarReason      = "FIRMWARED_REASON"
+	VarVerbose     = "FIRMWARED_VERBOSE"
+	VarTimeout     = "FIRMWARED_TIMEOUT"
+	VarLib         = "FIRMWARED_LIB"
+
+	optionPrefix = "FIRMWARED_OPT_"
+	optionEntry  = optionPrefix + "<KEY>" // how the table names the whole family
+	greasePrefix = "FIRMWARED_X_"         // never means anything
+)
+
+// All is what Variable.For holds for a variable that every call gets.
+const All = "all"
+
+// Action is a row of the table of actions.
+type Action struct {
+	Name    string
+	Layers  []string // it is asked for one of these; none: FIRMWARED_LAYER is unset
+	Timeout time.Duration
+	Meaning string
+}
+
+// Variable is a row of the table of variables.
+type Variable struct {
+	Name     string
+	For      []string // All, actions, or layers: the calls that get it. A call gets it if one of the words fits
+	Optional bool     // may be left out of a call that could have it
+	Kind     Kind
+	Meaning  string
+}
+
+// actions is the table of actions. Another kind of hook is more rows here and in variables.
+var actions = []Action{
+	{ActionDescribe, nil, 5 * time.Second, "say on stdout what the hook can do"},
+	{ActionProbe, nil, 5 * time.Second, "say by the exit status whether the firmware is the hook's; change nothing"},
+	{ActionMount, []string{LayerLower, LayerUnion}, 30 * time.Second, "mount the layer on its free mount point"},
+	{ActionRemount, []string{LayerUnion}, 5 * time.Second, "make a mounted union show what changed below"},
+	{ActionUnmount, []string{LayerLower, LayerUnion}, 30 * time.Second, "make the layer's mount point free again"},
+}
+
+// variables is the table of variables: the only source of the contract's names.
+var variables = []Variable{
+	{VarAPI, []string{All}, false, Kind{OneOf: []string{API}}, "version of the contract"},
+	{VarAction, []string{All}, false, Kind{}, "what is asked for"},
+	{VarLayer, []string{ActionMount, ActionRemount, ActionUnmount}, false, Kind{OneOf: []string{LayerLower, LayerUnion}},
+		"which layer the action works on"},
+	{VarFirmware, []string{ActionProbe, LayerLower}, false, Kind{Form: FormAnyPath},
+		"the registered directory or image file; any name; may be gone at unmount"},
+	{VarRO, []string{LayerLower}, false, Kind{Form: FormPath}, "the mount point to use"},
+	{VarLowerDir, []string{LayerUnion}, false, Kind{Form: FormPaths}, "the lower mount points, top first, separated by colons"},
+	{VarRW, []string{LayerUnion}, false, Kind{Form: FormPath}, "the instance's read-write layer (upper directory)"},
+	{VarWorkDir, []string{LayerUnion}, false, Kind{Form: FormPath}, "work directory on the same file system as the read-write layer"},
+	{VarUnion, []string{LayerUnion}, false, Kind{Form: FormPath}, "mount point of the merged tree"},
+	{VarID, []string{LayerLower, LayerUnion}, false, Kind{Form: FormID}, "id of the firmware (lower) or the instance (union)"},
+	{VarName, []string{LayerLower, LayerUnion}, false, Kind{Form: FormName}, "name of the firmware (lower) or the instance (union)"},
+	{VarState, []string{LayerLower, LayerUnion}, false, Kind{Form: FormPath},
+		"a directory of the hook's own for this mount, kept until its unmount is verified"},
+	{VarLabel, []string{LayerLower, LayerUnion}, false, Kind{Form: FormLabel}, "source label for the mount"},
+	{optionEntry, []string{LayerLower}, true, Kind{Form: FormText}, "an option of the firmware that describe announced"},
+	{VarConfinement, []string{LayerUnion}, false, Kind{OneOf: []string{"apparmor", "userns", "apparmor+userns", "none"}},
+		"what the instance will be confined by"},
+	{VarReason, []string{ActionUnmount}, false,
+		Kind{OneOf: []string{"drop", "remove", "reset", "remount", "failed-mount", "recover"}}, "why the unmount is asked for"},
+	{VarVerbose, []string{All}, false, Kind{OneOf: []string{"y", "n"}}, "whether the hook should say more on stderr"},
+	{VarTimeout, []string{All}, false, Kind{Form: FormSeconds}, "the call's time limit in seconds"},
+	{VarLib, []string{All}, false, Kind{Form: FormPath}, "the directory of lib.bash, which a hook may source"},
+}
+
+// Actions returns a copy of the table of actions.
+func Actions() []Action { return slices.Clone(actions) }
+
+// Variables returns a copy of the table of variables.
+func Variables() []Variable { return slices.Clone(variables) }
+
+// DefaultTimeout is the action's limit where nothing else is configured.
+func DefaultTimeout(action string) time.Duration {
+	for _, a := range actions {
+		if a.Name == action {
+			return a.Timeout
+		}
+	}
+	return 5 * time.Second
+}
+
+// applies says whether a call gets the variable.
+func (v *Variable) applies(action, layer string) bool {
+	for _, word := range v.For {
+		if word == All || word == action || (layer != "" && word == layer) {
+			return true
+		}
+	}
+	return false
+}

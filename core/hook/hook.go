@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package hook finds, describes and runs hooks: executables that do file-system work outside the program, told what
+// to do by FIRMWARED_* environment variables.
+//
+// It holds the program's side of the hook contract: where hooks come from and which of them are trusted (Dirs), the
+// one table of variables (Variables), and a bounded, confined call (Runner.Run). It does not know what a hook is for:
+// it neither checks a mount afterwards nor undoes one, and takes no locks on firmwares or instances.
+//
+// A Runner and a Dirs are safe for concurrent use, also by several processes; nothing here waits for another call.
+//
+// Failure promise: whatever a hook does, Run comes back within the call's limit plus a fixed time, and no process of
+// the call is left then, unless the hook announced a daemon or a process cannot be killed, which is said. If the
+// program itself is killed, the hook goes on (half a mount is worse than a late one) and Clean ends it later.
+package hook
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Suffix ends the file name of every hook.
+const Suffix = ".hook"
+
+// generic is the hook that takes what no other wants: it is asked last.
+const generic = "mount"
+
+var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+
+// ValidName says whether name can name a hook.
+func ValidName(name string) bool { return len(name) <= 200 && namePattern.MatchString(name) }
+
+// Hook is a hook file that was found trustworthy.
+type Hook struct {
+	Name string
+	Path string // in its hook directory; may be a symbolic link
+	file fileID // of the link's target
+}
+
+// fileID tells one state of a file from another.
+type fileID struct {
+	Dev   uint64 `json:"dev"`
+	Ino   uint64 `json:"ino"`
+	Size  int64  `json:"size"`
+	Mtime int64  `json:"mtime_ns"`
+	Ctime int64  `json:"ctime_ns"`
+}
+
+func idOf(st *unix.Stat_t) fileID {
+	return fileID{Dev: st.Dev, Ino: st.Ino, Size: st.Size, Mtime: st.Mtim.Nano(), Ctime: st.Ctim.Nano()}
+}
+
+// Dirs are the hook directories, in the order in which a name is looked up. One that does not exist is empty.
+type Dirs []string
+
+// NotFoundError tells where a hook was looked for, or what hides it.
+type NotFoundError struct {
+	Name   string
+	Tried  []string // paths, in order
+	Masked string   // the link to /dev/null that disables the name, or ""
+}
+
+func (e *NotFoundError) Error() string {
+	switch {
+	case e.Masked != "":
+		return fmt.Sprintf("cannot find hook %q: it is masked by %s", e.Name, e.Masked)
+	case len(e.Tried) == 0:
+		return fmt.Sprintf("cannot find hook %q: no hook directory is configured", e.Name)
+	}
+	return fmt.Sprintf("cannot find hook %q: tried %s", e.Name, strings.Join(e.Tried, ", "))
+}
+
+// Find returns the first hook of that name. The first file of the name decides, even when it is refused: a hook that
+// lost its trust is never replaced silently by another one.
+func (d Dirs) Find(name string) (Hook, error) {
+	if !ValidName(name) {
+		return Hook{}, fmt.Errorf("cannot find hook %q: not a hook name (lower-case letters, digits, _ and -)", name)
+	}
+	missing := &NotFoundError{Name: name}
+	for _, dir := range d {
+		path := filepath.Join(dir, name+Suffix)
+		missing.Tried = append(missing.Tried, path)
+		h, err := load(name, path)
+		if errors.Is(err, errMasked) {
+			missing.Masked = path
+			return Hook{}, missing
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return h, err
+		}
+	}
+	return Hook{}, missing
+}
+
+// List returns all hooks in name order. A hook or directory with a problem is an error of its own and hides nothing
+// but itself and the same name in later directories.
+func (d Dirs) List() ([]Hook, []error) {
+	var hooks []Hook
+	var problems []error
+	seen := map[string]bool{}
+	for _, dir := range d {
+		entries, err := os.ReadDir(dir)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			problems = append(problems, fmt.Errorf("cannot read hook directory: %w", err))
+		}
+		for _, entry := range entries {
+			name, ok := strings.CutSuffix(entry.Name(), Suffix)
+			if !ok || seen[name] {
+				continue
+			}
+			seen[name] = true
+			h, err := load(name, filepath.Join(dir, entry.Name()))
+			switch {
+			case err == nil:
+				hooks = append(hooks, h)
+			case !errors.Is(err, errMasked) && !errors.Is(err, fs.ErrNotExist):
+				problems = append(problems, err)
+			}
+		}
+	}
+	slices.SortFunc(hooks, func(a, b Hook) int { return strings.Compare(a.Name, b.Name) })
+	return hooks, problems
+}
+
+// ProbeOrder returns the hooks in the order in which they are asked whether a source is theirs: by name, the generic
+// one last.
+func ProbeOrder(hooks []Hook) []Hook {
+	sorted := slices.Clone(hooks)
+	slices.SortFunc(sorted, func(a, b Hook) int {
+		if (a.Name == generic) != (b.Name == generic) {
+			if a.Name == generic {
+				return 1
+			}
+			return -1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return sorted
+}

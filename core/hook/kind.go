@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package hook
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Kind is what a variable's value must look like: one of some words, or a form. The zero Kind takes any text.
+type Kind struct {
+	OneOf []string
+	Form  Form
+}
+
+// Form is a shape of values.
+type Form string
+
+// The forms. Paths of the program's own fit unquoted into any mount option; a firmware's path is the user's.
+const (
+	FormText    Form = ""
+	FormPath    Form = "safe path"
+	FormPaths   Form = "safe paths"
+	FormAnyPath Form = "path"
+	FormID      Form = "id"
+	FormName    Form = "name"
+	FormLabel   Form = "label"
+	FormSeconds Form = "seconds"
+)
+
+const (
+	maxSafePath = 200
+	maxValue    = 64 << 10 // the kernel's limit of one string is 128 KiB (MAX_ARG_STRLEN)
+)
+
+var forms = map[Form]*regexp.Regexp{
+	FormPath:  regexp.MustCompile(`^/[A-Za-z0-9/._-]*$`),
+	FormID:    regexp.MustCompile(`^[0-9a-f]{12}$`),
+	FormName:  regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`),
+	FormLabel: regexp.MustCompile(`^firmwared_[A-Za-z0-9._-]{1,64}$`),
+}
+
+// Check says what is wrong with a value, or "".
+func (k Kind) Check(value string) string {
+	switch {
+	case strings.ContainsRune(value, 0):
+		return "has a NUL byte"
+	case len(value) > maxValue:
+		return fmt.Sprintf("is longer than %d bytes", maxValue)
+	case len(k.OneOf) > 0:
+		if !slices.Contains(k.OneOf, value) {
+			return fmt.Sprintf("is %q, not one of %s", value, strings.Join(k.OneOf, ", "))
+		}
+		return ""
+	}
+	switch k.Form {
+	case FormText:
+		return ""
+	case FormPath:
+		return checkSafePath(value)
+	case FormPaths:
+		for path := range strings.SplitSeq(value, ":") {
+			if bad := checkSafePath(path); bad != "" {
+				return bad
+			}
+		}
+		return ""
+	case FormAnyPath:
+		if !strings.HasPrefix(value, "/") {
+			return fmt.Sprintf("is %q, not an absolute path", value)
+		}
+		return ""
+	case FormSeconds:
+		if n, err := strconv.Atoi(value); err != nil || n < 1 {
+			return fmt.Sprintf("is %q, not a number of seconds", value)
+		}
+		return ""
+	}
+	if !forms[k.Form].MatchString(value) {
+		return fmt.Sprintf("is %q, not a valid %s", value, k.Form)
+	}
+	return ""
+}
+
+func checkSafePath(path string) string {
+	switch {
+	case !forms[FormPath].MatchString(path):
+		return fmt.Sprintf("is %q, not an absolute path of letters, digits and /._-", path)
+	case len(path) >= maxSafePath:
+		return fmt.Sprintf("is %q, %d bytes long (the limit is %d)", path, len(path), maxSafePath-1)
+	}
+	return ""
+}

@@ -1,0 +1,272 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"firmwared/core/hook"
+	"firmwared/core/mount"
+	"firmwared/core/registry"
+)
+
+// PrepareOptions are what `prepare` takes besides the firmware.
+type PrepareOptions struct {
+	Name      string // of the one instance; "": made up
+	Count     int    // 0 means 1
+	Set       []string
+	Union     string // union hook; "": the configured one
+	Ephemeral bool   // drop when what runs in it has ended (`run --rm`)
+}
+
+// Prepare makes instances of a firmware, mounted and ready, and returns those
+// that it made even if others failed. Needs Enter.
+func (m *Manager) Prepare(ctx context.Context, fw *registry.Firmware, o PrepareOptions) ([]*registry.Instance, error) {
+	count := max(o.Count, 1)
+	if o.Name != "" {
+		if err := registry.CheckName(o.Name); err != nil {
+			return nil, fmt.Errorf("cannot prepare an instance of firmware %s: %w", fw.Name, err)
+		}
+		if count > 1 {
+			return nil, fmt.Errorf("cannot give %d instances of firmware %s one name", count, fw.Name)
+		}
+	}
+	set, err := parseProperties(o.Set)
+	if err != nil {
+		return nil, fmt.Errorf("cannot prepare an instance of firmware %s: %w", fw.Name, err)
+	}
+	if o.Union == "" {
+		o.Union = m.cfg.Union
+	}
+	made := make([]*registry.Instance, count)
+	slots := make([]int, count)
+	for i := range slots {
+		slots[i] = i
+	}
+	err = each(ctx, m, slots, func(i int) (err error) {
+		made[i], err = m.prepareOne(ctx, fw, registry.Instance{
+			ID: registry.NewID(), Name: o.Name, Firmware: fw.ID, Union: o.Union, Properties: set, Ephemeral: o.Ephemeral,
+		})
+		return err
+	})
+	var good []*registry.Instance
+	for _, inst := range made {
+		if inst != nil {
+			good = append(good, inst)
+		}
+	}
+	return good, err
+}
+
+func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst registry.Instance) (_ *registry.Instance, err error) {
+	mark, err := m.store.Begin("instance." + inst.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err == nil && inst.Ephemeral {
+			m.runs.Store(inst.ID, mark) // until EndRun
+		} else {
+			mark.End()
+		}
+	}()
+	lock, err := m.store.Lock(ctx, "i-"+inst.ID, registry.Exclusive)
+	if err != nil {
+		return nil, err
+	}
+	// Until it is ready an instance is a half-made one, which recover removes.
+	inst.Removing = true
+	if err := m.registerInstance(ctx, fw, &inst); err != nil {
+		lock.Remove()
+		return nil, err
+	}
+	err = m.ensureUnion(ctx, &inst, false, reasonFailedMount)
+	if err == nil {
+		inst.Removing = false
+		err = m.store.Instances.Save(&inst)
+	}
+	if err != nil {
+		inst.Removing = true
+		err = errors.Join(err, m.remove(context.WithoutCancel(ctx), &inst))
+		lock.Remove()
+		return nil, err
+	}
+	lock.Unlock()
+	return &inst, nil
+}
+
+// errGoing says that a firmware is no longer there for a new instance.
+var errGoing = errors.New("it is being removed")
+
+// registerInstance writes the record of a new instance under a name of its own.
+func (m *Manager) registerInstance(ctx context.Context, fw *registry.Firmware, inst *registry.Instance) error {
+	names, err := m.store.Lock(ctx, "names", registry.Exclusive)
+	if err != nil {
+		return err
+	}
+	defer names.Unlock()
+	if now, err := m.store.Firmwares.Load(fw.ID); err != nil || now.Removing {
+		return fmt.Errorf("cannot prepare an instance of firmware %s: %w", fw.Name, errGoing)
+	}
+	all, _ := m.store.Instances.All()
+	taken := map[string]bool{}
+	for _, other := range all {
+		taken[other.Name] = true
+	}
+	if inst.Name == "" {
+		inst.Name = newName(taken)
+	} else if taken[inst.Name] {
+		return fmt.Errorf("cannot prepare instance %s: there is one of that name; drop it or choose another name", inst.Name)
+	}
+	inst.Created = time.Now()
+	return m.store.Instances.Save(inst)
+}
+
+// change runs do with an instance locked exclusively and its record read anew:
+// it may have been dropped or changed since it was found.
+func (m *Manager) change(ctx context.Context, inst *registry.Instance, do func() error) error {
+	lock, err := m.store.Lock(ctx, "i-"+inst.ID, registry.Exclusive)
+	if err != nil {
+		return err
+	}
+	now, err := m.store.Instances.Load(inst.ID)
+	if err != nil {
+		lock.Remove()
+		return err
+	}
+	defer lock.Unlock()
+	*inst = *now
+	if inst.Removing {
+		return fmt.Errorf("instance %s is being dropped", inst.Name)
+	}
+	return do()
+}
+
+// DropOptions are what `drop` takes.
+type DropOptions struct {
+	Force bool // kill it first if it runs
+	Keep  bool // leave the rw layer's files
+}
+
+// Drop unmounts and removes an instance. With Keep it returns where its rw layer
+// is now. Needs Enter.
+func (m *Manager) Drop(ctx context.Context, inst *registry.Instance, o DropOptions) (kept string, err error) {
+	mark, err := m.store.Begin("instance." + inst.ID)
+	if err != nil {
+		return "", err
+	}
+	defer mark.End()
+	lock, err := m.store.Lock(ctx, "i-"+inst.ID, registry.Exclusive)
+	if err != nil {
+		return "", err
+	}
+	now, err := m.store.Instances.Load(inst.ID)
+	if err != nil {
+		lock.Remove()
+		return "", err
+	}
+	*inst = *now
+	if m.status(inst.ID).Alive() {
+		if !o.Force {
+			lock.Unlock()
+			return "", fmt.Errorf("cannot drop instance %s: it is started; kill it first, or drop --force", inst.Name)
+		}
+		if err := m.kill(ctx, inst, KillOptions{}); err != nil {
+			lock.Unlock()
+			return "", err
+		}
+	}
+	inst.Keep = o.Keep
+	err = m.remove(ctx, inst)
+	if err != nil {
+		lock.Unlock()
+		return "", err
+	}
+	lock.Remove()
+	if o.Keep {
+		kept = m.at.kept(inst.ID)
+	}
+	return kept, m.removeEphemeral(ctx, inst.Firmware)
+}
+
+// remove takes away all of an instance that is not running: union, workspace,
+// run-time files and, last, the record. What it did not get to is done by the
+// next command. The caller holds the instance exclusively.
+func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
+	if !inst.Removing {
+		inst.Removing = true
+		if err := m.store.Instances.Save(inst); err != nil {
+			return err
+		}
+	}
+	if err := m.unmountUnion(ctx, inst, reasonDrop); err != nil {
+		// Not half dropped but whole, as long as it is mounted.
+		inst.Removing, inst.Keep = false, false
+		return errors.Join(err, m.store.Instances.Save(inst))
+	}
+	if inst.Keep {
+		if err := m.keepLayer(inst); err != nil {
+			return err
+		}
+	}
+	m.clearProcess(ctx, inst.ID)
+	for _, dir := range []string{m.at.workspace(inst.ID), m.at.runtime(inst.ID)} {
+		if err := mount.RemoveAll(dir); err != nil {
+			return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)
+		}
+	}
+	return m.store.Instances.Delete(inst.ID)
+}
+
+func (m *Manager) keepLayer(inst *registry.Instance) error {
+	kept := m.at.kept(inst.ID)
+	err := os.MkdirAll(filepath.Dir(kept), 0o700)
+	if err == nil {
+		err = os.Rename(m.at.rw(inst.ID), kept)
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("cannot keep the rw layer of instance %s: %w", inst.Name, err)
+	}
+	return nil
+}
+
+// Remount makes an instance see what changed below it. One that is not running
+// gets its union anew; a running one is asked to forget what it looked up.
+// Needs Enter.
+func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
+	return m.change(ctx, inst, func() error {
+		mark, err := m.store.Begin("instance." + inst.ID)
+		if err != nil {
+			return err
+		}
+		defer mark.End()
+		if !m.status(inst.ID).Alive() {
+			return m.ensureUnion(ctx, inst, true, reasonRemount)
+		}
+		u, found := m.readUnion(inst.ID)
+		if !found {
+			return fmt.Errorf("cannot remount instance %s: it runs, but its union is not mounted; restart it", inst.Name)
+		}
+		call, err := m.unionCall(ctx, inst, u)
+		if err != nil {
+			return err
+		}
+		call.Action = hook.ActionRemount
+		if _, err := m.runner.Run(ctx, call); err != nil {
+			return err
+		}
+		if !m.unionMounted(inst.ID, u) {
+			return fmt.Errorf("%s: hook %s reported success, but the union is no longer mounted", call.Object, call.Hook.Name)
+		}
+		old, err := m.outdated(ctx, u)
+		if err == nil && old {
+			err = fmt.Errorf("instance %s still stands on the old firmware directory, which was deleted and made anew: restart it to see the new one", inst.Name)
+		}
+		return err
+	})
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mount
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/moby/sys/mountinfo"
+)
+
+// Below lists the mount points at and under dir in the caller's namespace,
+// deepest first: the order in which they can be unmounted.
+func Below(dir string) ([]string, error) {
+	infos, err := mountinfo.GetMounts(mountinfo.PrefixFilter(dir))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the mount table: %w", err)
+	}
+	var points []string
+	for _, info := range infos {
+		points = append(points, info.Mountpoint)
+	}
+	sort.Slice(points, func(i, j int) bool { return len(points[i]) > len(points[j]) })
+	return points, nil
+}
+
+// Holder is a process that keeps a mount busy.
+type Holder struct {
+	PID  int
+	Name string
+}
+
+func (h Holder) String() string { return fmt.Sprintf("%s (pid %d)", h.Name, h.PID) }
+
+// Holders finds the processes with their working directory, root, program or an
+// open file at or under point. It reads all of /proc, so it belongs on error
+// paths only; what it may not read it does not report.
+func Holders(point string) []Holder {
+	var found []Holder
+	procs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, proc := range procs {
+		pid, err := strconv.Atoi(filepath.Base(proc))
+		if err != nil || pid == os.Getpid() || !holds(proc, point) {
+			continue
+		}
+		name, _ := os.ReadFile(filepath.Join(proc, "comm"))
+		found = append(found, Holder{pid, strings.TrimSpace(string(name))})
+	}
+	return found
+}
+
+func holds(proc, point string) bool {
+	links := []string{"cwd", "root", "exe"}
+	if fds, err := os.ReadDir(filepath.Join(proc, "fd")); err == nil {
+		for _, fd := range fds {
+			links = append(links, "fd/"+fd.Name())
+		}
+	}
+	for _, link := range links {
+		target, err := os.Readlink(filepath.Join(proc, link))
+		if err == nil && (target == point || strings.HasPrefix(target, point+"/")) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"firmwared/core/registry"
+)
+
+// Property is one that the program itself reads. Any other name is the user's
+// own: kept, shown, never looked at.
+type Property struct {
+	Name  string
+	List  bool // several words; the others have exactly one
+	Doc   string
+	check func(string) error
+}
+
+// properties are the names that mean something, in the order of the manual.
+var properties = []Property{
+	{Name: "cmdline", List: true, Doc: "program and arguments of pid 1"},
+	{Name: "env", List: true, Doc: "environment of pid 1, NAME=VALUE", check: checkEnv},
+	{Name: "cwd", Doc: "working directory of pid 1", check: checkAbsolute},
+	{Name: "user", Doc: "user[:group] of pid 1, names of the firmware's own or numbers"},
+	{Name: "hostname", Doc: "host name (default: the instance's name)", check: registry.CheckName},
+	{Name: "api_mounts", Doc: "what is mounted for pid 1: all (/dev /proc /sys), dev, none", check: oneOf("all", "dev", "none")},
+	{Name: "net", Doc: "network: none (a loopback interface of its own) or host", check: oneOf("none", "host")},
+}
+
+var validKey = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,62}$`)
+
+// Properties lists the properties that mean something.
+func Properties() []Property { return slices.Clone(properties) }
+
+func findProperty(key string) (Property, bool) {
+	i := slices.IndexFunc(properties, func(p Property) bool { return p.Name == key })
+	if i < 0 {
+		return Property{Name: key}, false
+	}
+	return properties[i], true
+}
+
+// parseProperty turns KEY=VALUE into a key and its words. A list is written as
+// words separated by spaces, or as a JSON array when words hold spaces. An empty
+// value unsets.
+func parseProperty(assignment string) (key string, words []string, err error) {
+	key, value, ok := strings.Cut(assignment, "=")
+	if !ok || !validKey.MatchString(key) {
+		return "", nil, fmt.Errorf("%q is no property: write KEY=VALUE, with a lower-case key", assignment)
+	}
+	if isShown(key) {
+		return "", nil, fmt.Errorf("property %s cannot be set", key)
+	}
+	p, _ := findProperty(key)
+	switch {
+	case value == "":
+		return key, nil, nil
+	case !p.List:
+		words = []string{value}
+	case strings.HasPrefix(value, "["):
+		if err := json.Unmarshal([]byte(value), &words); err != nil {
+			return "", nil, fmt.Errorf("property %s: %q is no JSON array of strings", key, value)
+		}
+	default:
+		words = strings.Fields(value)
+	}
+	for _, word := range words {
+		if strings.ContainsRune(word, 0) {
+			return "", nil, fmt.Errorf("property %s holds a zero byte", key)
+		}
+		if p.check != nil {
+			if err := p.check(word); err != nil {
+				return "", nil, fmt.Errorf("property %s: %w", key, err)
+			}
+		}
+	}
+	return key, words, nil
+}
+
+func parseProperties(assignments []string) (map[string][]string, error) {
+	all := map[string][]string{}
+	for _, assignment := range assignments {
+		key, words, err := parseProperty(assignment)
+		if err != nil {
+			return nil, err
+		}
+		all[key] = words
+	}
+	return all, nil
+}
+
+// Set changes properties of an instance; they take effect at its next start.
+// Needs Enter.
+func (m *Manager) Set(ctx context.Context, inst *registry.Instance, assignments []string) error {
+	set, err := parseProperties(assignments)
+	if err != nil {
+		return fmt.Errorf("cannot set on instance %s: %w", inst.Name, err)
+	}
+	return m.change(ctx, inst, func() error {
+		if inst.Properties == nil {
+			inst.Properties = map[string][]string{}
+		}
+		for key, words := range set {
+			if inst.Properties[key] = words; words == nil {
+				delete(inst.Properties, key)
+			}
+		}
+		return m.store.Instances.Save(inst)
+	})
+}
+
+func checkEnv(word string) error {
+	if name, _, ok := strings.Cut(word, "="); !ok || name == "" {
+		return fmt.Errorf("%q is not NAME=VALUE", word)
+	}
+	return nil
+}
+
+func checkAbsolute(path string) error {
+	if !strings.HasPrefix(path, "/") {
+		return fmt.Errorf("%q is not an absolute path", path)
+	}
+	return nil
+}
+
+func oneOf(values ...string) func(string) error {
+	return func(v string) error {
+		if slices.Contains(values, v) {
+			return nil
+		}
+		return fmt.Errorf("%q is none of %s", v, strings.Join(values, ", "))
+	}
+}

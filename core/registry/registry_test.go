@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func open(t *testing.T) *Store {
+	t.Helper()
+	dir := t.TempDir()
+	s := Open(filepath.Join(dir, "state"), filepath.Join(dir, "run"))
+	if err := s.Init(); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func save(t *testing.T, s *Store, id, name string) {
+	t.Helper()
+	if err := s.Instances.Save(&Instance{ID: id, Name: name, Firmware: "0123456789ab"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFind(t *testing.T) {
+	s := open(t)
+	save(t, s, "aaaaaaaaaaa1", "box")
+	save(t, s, "aaaaaaaaaaa2", "aaa")
+	save(t, s, "bbbbbbbbbbb1", "beef")
+	for key, want := range map[string]string{"box": "aaaaaaaaaaa1", "aaa": "aaaaaaaaaaa2", "b": "bbbbbbbbbbb1", "aaaaaaaaaaa1": "aaaaaaaaaaa1"} {
+		got, err := s.Instances.Find(key)
+		if err != nil || got.ID != want {
+			t.Errorf("Find(%q) = %v, %v; want %s", key, got, err, want)
+		}
+	}
+	var ambiguous *AmbiguousError
+	if _, err := s.Instances.Find("aa"); !errors.As(err, &ambiguous) || len(ambiguous.Fits) != 2 {
+		t.Errorf("ambiguous prefix: %v", err)
+	}
+	var missing *NotFoundError
+	for _, key := range []string{"", "c", "../instances/aaaaaaaaaaa1", "aaaaaaaaaaa3"} {
+		if _, err := s.Instances.Find(key); !errors.As(err, &missing) {
+			t.Errorf("Find(%q): %v", key, err)
+		}
+	}
+}
+
+func TestBrokenRecordsAreNamedBesideTheGood(t *testing.T) {
+	s := open(t)
+	save(t, s, "aaaaaaaaaaa1", "good")
+	for id, content := range map[string]string{
+		"bbbbbbbbbbb1": "{", "bbbbbbbbbbb2": `{"version":99,"id":"bbbbbbbbbbb2","name":"x"}`,
+		"bbbbbbbbbbb3": `{"version":1,"id":"aaaaaaaaaaa1","name":"x"}`, "bbbbbbbbbbb4": `{"version":1,"id":"bbbbbbbbbbb4","name":"../x"}`,
+	} {
+		if err := os.WriteFile(s.Instances.path(id), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	all, err := s.Instances.All()
+	if len(all) != 1 || all[0].Name != "good" {
+		t.Errorf("good records: %v", all)
+	}
+	for _, id := range []string{"bbbbbbbbbbb1", "bbbbbbbbbbb2", "bbbbbbbbbbb3", "bbbbbbbbbbb4"} {
+		if err == nil || !strings.Contains(err.Error(), id) {
+			t.Errorf("%s is not named in %v", id, err)
+		}
+	}
+	if got, err := s.Instances.Find("good"); err != nil || got.Name != "good" {
+		t.Errorf("a broken neighbour hides a good record: %v", err)
+	}
+}
+
+func TestRuntimeFilesEndWithTheBoot(t *testing.T) {
+	s := open(t)
+	path := filepath.Join(s.Run, "x.json")
+	if err := WriteRuntime(path, 7); err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if !ReadRuntime(path, &n) || n != 7 {
+		t.Errorf("read back %d", n)
+	}
+	data, _ := json.Marshal(map[string]any{"boot_id": "another", "data": 8})
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if ReadRuntime(path, &n) {
+		t.Error("a file of another boot was believed")
+	}
+	if err := os.WriteFile(path, []byte("rubbish"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if ReadRuntime(path, &n) {
+		t.Error("rubbish was believed")
+	}
+}
+
+func TestReplaceLeavesNothingBehind(t *testing.T) {
+	s := open(t)
+	path := filepath.Join(s.Run, "sub", "x.json")
+	if err := WriteRuntime(path, 1); err == nil {
+		t.Error("wrote into a missing directory")
+	}
+	// A directory cannot be replaced by a file: the temporary file must go.
+	if err := os.MkdirAll(filepath.Join(path, "full"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := WriteRuntime(path, 1); err == nil {
+		t.Error("replaced a directory")
+	}
+	entries, _ := os.ReadDir(filepath.Dir(path))
+	if len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+func TestLocks(t *testing.T) {
+	s := open(t)
+	ctx := context.Background()
+	a, err := s.Lock(ctx, "i-1", Shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := s.TryLock("i-1", Shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.TryLock("i-1", Exclusive); !errors.Is(err, ErrLocked) {
+		t.Errorf("an exclusive lock beside shared ones: %v", err)
+	}
+	a.Unlock()
+	b.Unlock()
+	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
+	defer cancel()
+	c, err := s.Lock(ctx, "i-1", Exclusive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Lock(short, "i-1", Shared); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("waiting does not end with its context: %v", err)
+	}
+	// A lock on a file that its holder removed is a lock on nothing: the one
+	// who waits must get a new file's.
+	got := make(chan *Lock)
+	go func() {
+		d, _ := s.Lock(ctx, "i-1", Exclusive)
+		got <- d
+	}()
+	c.Remove()
+	d := <-got
+	if _, err := s.TryLock("i-1", Exclusive); !errors.Is(err, ErrLocked) {
+		t.Error("two exclusive locks at once")
+	}
+	d.Unlock()
+}
+
+func TestMarksOfTheDead(t *testing.T) {
+	s := open(t)
+	alive, err := s.Begin("instance.aaaaaaaaaaa1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone, err := s.Begin("firmware.bbbbbbbbbbb1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Abandon() // as its maker's death would
+	dead := s.Dead()
+	if len(dead) != 1 || dead[0].Object != "firmware.bbbbbbbbbbb1" {
+		t.Fatalf("dead marks: %v", dead)
+	}
+	if again := s.Dead(); len(again) != 0 {
+		t.Error("two commands got the same mark")
+	}
+	dead[0].End()
+	alive.End()
+	if entries, _ := os.ReadDir(s.path("pending")); len(entries) != 0 {
+		t.Errorf("left behind: %v", entries)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add([]byte(`{"version":1,"id":"aaaaaaaaaaa1","name":"x","properties":{"cmdline":["a"]}}`))
+	f.Add([]byte(`{}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := decode[Instance](data, "aaaaaaaaaaa1")
+		if err == nil && (r.ID != "aaaaaaaaaaa1" || CheckName(r.Name) != nil) {
+			t.Errorf("accepted %+v", r)
+		}
+	})
+}
+
+func FuzzCheckName(f *testing.F) {
+	for _, name := range []string{"a", "-a", "a/b", "a b", "", "..", "a\n"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if CheckName(name) == nil && (strings.ContainsAny(name, "/ \n\t\\:,'\"") || strings.HasPrefix(name, "-") || strings.HasPrefix(name, ".") || len(name) > 63) {
+			t.Errorf("accepted %q", name)
+		}
+	})
+}

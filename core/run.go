@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"firmwared/core/registry"
+	"firmwared/core/supervisor"
+)
+
+// FindOrAdd returns the firmware that key names, or else registers the directory
+// or image at the path key. Needs Enter.
+func (m *Manager) FindOrAdd(ctx context.Context, key string, o AddOptions) (*registry.Firmware, error) {
+	fw, err := m.store.Firmwares.Find(key)
+	var missing *registry.NotFoundError
+	if !errors.As(err, &missing) {
+		return fw, err
+	}
+	fw, err = m.Add(ctx, key, o)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%w, and no firmware of that name", err)
+	}
+	return fw, err
+}
+
+// PrepareToRun is Prepare for one instance that `run` starts at once. The
+// firmware may be an ephemeral one that another run is just removing with its
+// last instance: then it is registered again.
+func (m *Manager) PrepareToRun(ctx context.Context, key string, add AddOptions, o PrepareOptions) (*registry.Instance, error) {
+	for {
+		fw, err := m.FindOrAdd(ctx, key, add)
+		if err != nil {
+			return nil, err
+		}
+		made, err := m.Prepare(ctx, fw, o)
+		if err == nil {
+			return made[0], nil
+		}
+		if !errors.Is(err, errGoing) || !fw.Ephemeral {
+			return nil, err
+		}
+	}
+}
+
+// EndRun drops an ephemeral instance whose run is over. With again it is only
+// left to the next command that finds it ended: somebody detached from it.
+func (m *Manager) EndRun(ctx context.Context, inst *registry.Instance, again bool) error {
+	mark, ok := m.runs.LoadAndDelete(inst.ID)
+	if !ok {
+		return nil
+	}
+	if again {
+		mark.(*registry.Mark).Abandon()
+		return nil
+	}
+	defer mark.(*registry.Mark).End()
+	_, err := m.Drop(ctx, inst, DropOptions{Force: true})
+	var gone *registry.NotFoundError
+	if errors.As(err, &gone) { // somebody dropped it while it ran
+		return nil
+	}
+	return err
+}
+
+// Begin starts pid 1 with plain pipes, supervised by this process: it dies with
+// it. Needs Enter.
+func (m *Manager) Begin(ctx context.Context, inst *registry.Instance, o StartOptions, streams supervisor.Streams) (run *supervisor.Handle, err error) {
+	err = m.change(ctx, inst, func() error {
+		spec, err := m.readyToStart(ctx, inst, o, false)
+		if err == nil {
+			run, err = supervisor.Begin(ctx, spec, streams)
+		}
+		return m.explainStart(inst, err)
+	})
+	return run, err
+}
+
+// StartAttached is Start with a viewer that sees the console from the first byte.
+// The caller runs or closes the session. Needs Enter.
+func (m *Manager) StartAttached(ctx context.Context, inst *registry.Instance, o StartOptions) (session *supervisor.Session, err error) {
+	err = m.change(ctx, inst, func() error {
+		spec, err := m.readyToStart(ctx, inst, o, true)
+		if err == nil {
+			_, session, err = supervisor.LaunchAttached(ctx, spec)
+		}
+		return m.explainStart(inst, err)
+	})
+	return session, err
+}
+
+// Logs writes an instance's console log to w, and with follow what comes until
+// the instance ends or ctx is over.
+func (m *Manager) Logs(ctx context.Context, inst *registry.Instance, w io.Writer, follow bool) error {
+	log, err := os.Open(m.at.log(inst.ID))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // it never ran
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the log of instance %s: %w", inst.Name, err)
+	}
+	defer log.Close()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		// Asked before the rest is read: what is written before the end is shown.
+		alive := m.status(inst.ID).Alive()
+		if _, err := io.Copy(w, log); err != nil {
+			return fmt.Errorf("cannot show the log of instance %s: %w", inst.Name, err)
+		}
+		if !follow || !alive {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}

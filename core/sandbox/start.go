@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"firmwared/core/cgroup"
+)
+
+// InitArg is argv[1] of the init stage: a binary that calls Start must call Main
+// when it sees it.
+const InitArg = "init"
+
+// Start returns once pid 1 runs its program, or with a *StageError or an
+// *ExecError. ctx bounds the start only, not the life of the process.
+func Start(ctx context.Context, spec Spec) (*Process, error) {
+	if err := spec.Validate(); err != nil {
+		return nil, err
+	}
+	type answer struct {
+		process *Process
+		err     error
+	}
+	started := make(chan answer, 1)
+	go func() {
+		// The parent-death signal fires at the death of the thread that made the
+		// process, not of the whole program (prctl(2)). Go ends threads as it
+		// likes, so this one is kept until the process is reaped.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		process, child, err := start(ctx, &spec)
+		started <- answer{process, err}
+		if err == nil {
+			process.ended(reap(child))
+		}
+	}()
+	a := <-started
+	return a.process, a.err
+}
+
+// start runs on the thread that is to be pid 1's parent.
+func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err error) {
+	p := &Process{PidFD: -1, done: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			p.Close()
+		}
+	}()
+	stdio, err := p.openStdio(spec)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeAll(stdio)
+	conn, theirs, err := controlPair()
+	if err != nil {
+		return nil, nil, err
+	}
+	reader := &stageReader{conn: conn}
+	defer reader.close()
+	child, err := p.clone(spec, append(stdio, theirs))
+	theirs.Close()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.prepare(ctx, spec, child, reader); err != nil {
+		_ = child.Kill()
+		reap(child)
+		if cause := context.Cause(ctx); cause != nil {
+			err = stage("start", "pid 1", cause)
+		}
+		return nil, nil, err
+	}
+	return p, child, nil
+}
+
+// clone starts the init stage in its namespaces and cgroup.
+func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
+	attr := &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+		Setsid:     true,
+		Pdeathsig:  unix.SIGKILL,
+	}
+	if spec.Net != NetHost {
+		attr.Cloneflags |= unix.CLONE_NEWNET
+	}
+	child, err := Spawn(spec.Cgroup, attr, []string{os.Args[0], InitArg}, files)
+	if err != nil {
+		return nil, stage("clone", "the init stage", err)
+	}
+	p.Pid = child.Pid
+	// The child is ours and unreaped, so its number cannot have been reused.
+	if p.PidFD, err = unix.PidfdOpen(child.Pid, 0); err != nil {
+		_ = child.Kill()
+		reap(child)
+		return nil, stage("open pidfd of", "the init stage", err)
+	}
+	return child, nil
+}
+
+// Spawn runs this same binary, with an empty environment, in / and in the
+// existing cgroup2 group elem (none when empty). The kernel puts it there at
+// birth, so that nothing of it is ever outside; without clone3 it is moved, and
+// must therefore not be told to do anything before Spawn returns.
+func Spawn(elem []string, attr *syscall.SysProcAttr, args []string, files []*os.File) (*os.Process, error) {
+	proc := &os.ProcAttr{Dir: "/", Env: []string{}, Files: files, Sys: attr}
+	if len(elem) == 0 {
+		return os.StartProcess("/proc/self/exe", args, proc)
+	}
+	group := cgroup.Open(elem...)
+	dir, err := group.Dir()
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
+	child, err := os.StartProcess("/proc/self/exe", args, proc)
+	if err == nil || !cloneUnsupported(err) {
+		return child, err
+	}
+	attr.UseCgroupFD = false
+	if child, err = os.StartProcess("/proc/self/exe", args, proc); err != nil {
+		return nil, err
+	}
+	pid := []byte(strconv.Itoa(child.Pid))
+	if err := os.WriteFile(group.Path()+"/cgroup.procs", pid, 0); err != nil {
+		_ = child.Kill()
+		reap(child)
+		return nil, err
+	}
+	return child, nil
+}
+
+// cloneUnsupported: no clone3 (a seccomp filter may say EPERM), or one without
+// CLONE_INTO_CGROUP.
+func cloneUnsupported(err error) bool {
+	return errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) ||
+		errors.Is(err, unix.EPERM) || errors.Is(err, unix.E2BIG)
+}
+
+// prepare holds the dialogue with the init stage.
+func (p *Process) prepare(ctx context.Context, spec *Spec, child *os.Process, reader *stageReader) error {
+	stop := context.AfterFunc(ctx, func() { _ = child.Kill() })
+	defer stop()
+	if err := sendSpec(reader.conn, spec); err != nil {
+		return stage("start", "the init stage", err)
+	}
+	ready := false
+	for {
+		message, err := reader.next()
+		switch {
+		case errors.Is(err, io.EOF) && ready:
+			return nil
+		case err != nil:
+			return stage("start", "the init stage", fmt.Errorf("it died: %w", err))
+		case message.Failure != nil:
+			return message.Failure.Err()
+		case message.Console:
+			if err := p.openConsole(reader); err != nil {
+				return err
+			}
+		case message.Ready:
+			ready = true
+			if _, err := reader.conn.Write([]byte{'g'}); err != nil {
+				return stage("start", "the init stage", err)
+			}
+		}
+	}
+}
+
+// reap returns how child ended.
+func reap(child *os.Process) syscall.WaitStatus {
+	state, err := child.Wait()
+	if err != nil {
+		// Somebody else reaped it: how it ended is lost, that it ended is not.
+		return syscall.WaitStatus(unix.SIGKILL)
+	}
+	return state.Sys().(syscall.WaitStatus)
+}

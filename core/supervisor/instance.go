@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"firmwared/core/cgroup"
+	"firmwared/core/console"
+	"firmwared/core/sandbox"
+)
+
+// emptyLimit bounds the wait for processes of the cgroup that are not in pid 1's
+// namespace, and so did not die with it.
+const emptyLimit = 5 * time.Second
+
+// instance is a started instance as its supervisor holds it.
+type instance struct {
+	spec     Spec
+	dir      *os.File
+	lock     *os.File
+	log      *console.Log
+	fan      *console.Fanout
+	listener *net.UnixListener
+	payload  *cgroup.Group
+	process  *sandbox.Process
+	output   *copies
+
+	// started is closed when process is set or the start has failed; finished
+	// when the lock is free and status holds the exit.
+	started, finished chan struct{}
+	viewers           sync.WaitGroup
+
+	mu     sync.Mutex
+	status Status
+}
+
+// begin starts pid 1. It owns lock from here on. first, if any, is a viewer that
+// is there before the first byte.
+func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, first *net.UnixConn) (_ *instance, err error) {
+	i := &instance{spec: spec, lock: lock, started: make(chan struct{}), finished: make(chan struct{})}
+	defer func() {
+		if err != nil {
+			i.abandon()
+		}
+	}()
+	if err := i.open(); err != nil {
+		return nil, err
+	}
+	if err := i.makeCgroup(); err != nil {
+		return nil, err
+	}
+	go i.serve()
+	if first != nil {
+		i.view(first, nil)
+	}
+	i.process, err = sandbox.Start(ctx, i.spec.Sandbox)
+	if err != nil {
+		return nil, err
+	}
+	i.output = i.startCopies(streams)
+	err = i.update(func(s *Status) {
+		s.State, s.PID, s.StartedAt = StateStarted, i.process.Pid, time.Now()
+		// It may be dead by now and still be a zombie of ours.
+		s.PIDStart, _ = startTime(i.process.Pid)
+	})
+	if err != nil {
+		return nil, err
+	}
+	close(i.started)
+	return i, nil
+}
+
+func (i *instance) open() (err error) {
+	if i.dir, err = openDir(i.spec.Dir); err != nil {
+		return err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return err
+	}
+	start, err := startTime(os.Getpid())
+	if err != nil {
+		return fmt.Errorf("cannot read own start time: %w", err)
+	}
+	err = i.update(func(s *Status) {
+		*s = Status{
+			BootID: boot, State: StateStarting, SupervisorPID: os.Getpid(), SupervisorStart: start,
+			Terminal: i.spec.Sandbox.Terminal, Cgroup: i.spec.Cgroup,
+		}
+	})
+	if err != nil {
+		return err
+	}
+	if i.log, err = console.OpenLog(i.spec.Log); err != nil {
+		return err
+	}
+	i.fan = console.NewFanout(i.log)
+	i.listener, err = listen(i.dir)
+	return err
+}
+
+func (i *instance) makeCgroup() error {
+	i.spec.Sandbox.Cgroup = nil
+	if len(i.spec.Cgroup) == 0 {
+		return nil
+	}
+	elem := append(i.spec.Cgroup[:len(i.spec.Cgroup):len(i.spec.Cgroup)], payloadGroup)
+	group, err := cgroup.Make(elem...)
+	if errors.Is(err, cgroup.ErrNone) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	i.payload, i.spec.Sandbox.Cgroup = group, elem
+	return nil
+}
+
+// update changes the status and its file together.
+func (i *instance) update(change func(*Status)) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	change(&i.status)
+	return i.status.save(i.dir)
+}
+
+func (i *instance) currentStatus() Status {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.status
+}
+
+// abandon undoes begin.
+func (i *instance) abandon() {
+	if i.process != nil {
+		_ = unix.PidfdSendSignal(i.process.PidFD, unix.SIGKILL, nil, 0)
+		i.process.Wait()
+		i.process.Close()
+		i.process = nil
+	}
+	i.emptyCgroup()
+	if i.dir != nil {
+		_ = unix.Unlinkat(int(i.dir.Fd()), statusFile, 0)
+	}
+	i.release()
+	close(i.started)
+	close(i.finished)
+}
+
+// finish waits for pid 1's death and leaves nothing but the status file, the log
+// and the lock file. The exit is recorded before the lock is free, so that who
+// sees it free sees the exit.
+func (i *instance) finish() (Exit, error) {
+	exit := Exit{Exit: i.process.Wait(), At: time.Now()}
+	stateErr := i.update(func(s *Status) { s.State = StateStopping })
+	i.process.EndConsole()
+	i.output.drain()
+	cgroupErr := i.emptyCgroup()
+	exitErr := i.update(func(s *Status) {
+		s.State, s.Exit, s.LogLost = StateDead, &exit, i.log.Lost()
+	})
+	i.release()
+	i.process.Close()
+	close(i.finished)
+	return exit, errors.Join(stateErr, cgroupErr, exitErr)
+}
+
+// emptyCgroup ends what is left of the instance: a process that entered its
+// cgroup without being in its pid namespace.
+func (i *instance) emptyCgroup() error {
+	if i.payload == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), emptyLimit)
+	defer cancel()
+	return removeGroup(ctx, i.spec.Cgroup)
+}
+
+// release ends everything that others see of the instance.
+func (i *instance) release() {
+	if i.listener != nil {
+		_ = unix.Unlinkat(int(i.dir.Fd()), socketFile, 0)
+		i.listener.Close()
+	}
+	if i.fan != nil {
+		i.fan.Close()
+	}
+	if i.log != nil {
+		i.log.Close()
+	}
+	i.lock.Close()
+	if i.dir != nil {
+		i.dir.Close()
+	}
+}

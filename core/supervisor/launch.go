@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervisor
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"firmwared/core/cgroup"
+	"firmwared/core/sandbox"
+)
+
+// SuperviseArg is argv[1] of a detached supervisor: a binary that calls Launch
+// must call Main when it sees it.
+const SuperviseArg = "supervise"
+
+// Descriptors of a detached supervisor, after stdio.
+const (
+	launchFD = 3 + iota
+	lockFD
+	viewerFD
+)
+
+// launchOrder is what Launch sends, launchAnswer what comes back once.
+type launchOrder struct {
+	Spec   Spec `json:"spec"`
+	Viewer bool `json:"viewer,omitempty"`
+}
+
+type launchAnswer struct {
+	Status  Status           `json:"status"`
+	Failure *sandbox.Failure `json:"failure,omitempty"`
+}
+
+// Launch starts the instance under a supervisor of its own, which leaves the
+// caller's session and cgroup and outlives it. It returns when pid 1 runs its
+// program, or with ErrRunning, a *sandbox.ExecError, a *sandbox.StageError or
+// another error.
+func Launch(ctx context.Context, spec Spec) (Status, error) {
+	return launch(ctx, spec, nil)
+}
+
+// LaunchAttached is Launch with a viewer that is there before pid 1 is, and so
+// misses nothing. The caller must Run or Close the session.
+func LaunchAttached(ctx context.Context, spec Spec) (Status, *Session, error) {
+	ours, theirs, err := socketpair()
+	if err != nil {
+		return Status{}, nil, err
+	}
+	defer theirs.Close()
+	status, err := launch(ctx, spec, theirs)
+	if err != nil {
+		ours.Close()
+		return Status{}, nil, err
+	}
+	return status, newSession(ours, bufio.NewReader(ours)), nil
+}
+
+func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
+	if err := spec.validate(); err != nil {
+		return Status{}, err
+	}
+	lock, err := claim(ctx, spec.Dir)
+	if err != nil {
+		return Status{}, err
+	}
+	defer lock.Close()
+	conn, theirs, err := socketpair()
+	if err != nil {
+		return Status{}, err
+	}
+	defer conn.Close()
+	files := []*os.File{theirs, lock}
+	if viewer != nil {
+		files = append(files, viewer)
+	}
+	child, err := spawnSupervisor(spec, files)
+	theirs.Close()
+	if err != nil {
+		return Status{}, fmt.Errorf("cannot start supervisor: %w", err)
+	}
+	status, err := order(ctx, conn, child, launchOrder{Spec: spec, Viewer: viewer != nil})
+	if err == nil {
+		// It outlives this process, usually; if not, it must not stay a zombie.
+		go func() { _, _ = child.Wait() }()
+		return status, nil
+	}
+	_ = child.Kill()
+	_, _ = child.Wait()
+	return Status{}, errors.Join(err, sweep(spec.Dir, spec.Cgroup))
+}
+
+// claim takes the lock and clears what the last run left.
+func claim(ctx context.Context, dir string) (*os.File, error) {
+	lock, err := takeLock(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := clearRemains(ctx, dir); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	if err := os.Remove(filepath.Join(dir, statusFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		lock.Close()
+		return nil, fmt.Errorf("cannot remove old status: %w", err)
+	}
+	return lock, nil
+}
+
+// sweep is for a start that failed and whose processes are gone, or are about to
+// be killed with the group.
+func sweep(dir string, group []string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), emptyLimit)
+	defer cancel()
+	for _, name := range []string{statusFile, statusFile + ".new", socketFile} {
+		_ = os.Remove(filepath.Join(dir, name))
+	}
+	err := removeGroup(ctx, group)
+	dropSupervisors(group)
+	return err
+}
+
+// order holds the dialogue with the new supervisor.
+func order(ctx context.Context, conn *net.UnixConn, child *os.Process, o launchOrder) (Status, error) {
+	stop := context.AfterFunc(ctx, func() { _ = child.Kill() })
+	defer stop()
+	err := writeLine(conn, o)
+	var answer launchAnswer
+	if err == nil {
+		err = readLine(bufio.NewReader(conn), &answer)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return Status{}, fmt.Errorf("cannot start instance: %w", context.Cause(ctx))
+	case errors.Is(err, io.EOF) || errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET):
+		return Status{}, errors.New("cannot start instance: the supervisor died")
+	case err != nil:
+		return Status{}, fmt.Errorf("cannot start instance: %w", err)
+	case answer.Failure != nil:
+		// It ends by itself now; what it could not remove, sweep will.
+		awaitExit(child)
+		return Status{}, answer.Failure.Err()
+	}
+	return answer.Status, nil
+}
+
+// awaitExit gives a supervisor that failed the time to end cleanly.
+func awaitExit(child *os.Process) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*emptyLimit)
+	defer cancel()
+	if fd, err := unix.PidfdOpen(child.Pid, 0); err == nil {
+		awaitDeath(ctx, fd)
+		unix.Close(fd)
+	}
+}
+
+func spawnSupervisor(spec Spec, files []*os.File) (*os.Process, error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer null.Close()
+	files = append([]*os.File{null, null, null}, files...)
+	args := []string{os.Args[0], SuperviseArg, spec.Name}
+	spawn := func(group []string) (*os.Process, error) {
+		return sandbox.Spawn(group, &syscall.SysProcAttr{Setsid: true}, args, files)
+	}
+	if len(spec.Cgroup) == 0 {
+		return spawn(nil)
+	}
+	group := supervisorsOf(spec.Cgroup)
+	for attempt := 0; ; attempt++ {
+		_, err := cgroup.Make(group...)
+		if errors.Is(err, cgroup.ErrNone) {
+			return spawn(nil)
+		}
+		var child *os.Process
+		if err == nil {
+			child, err = spawn(group)
+		}
+		// Another command may just have removed the empty group.
+		gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)
+		if !gone || attempt == 10 {
+			return child, err
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func socketpair() (*net.UnixConn, *os.File, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("cannot make socket pair: %w", err)
+	}
+	ours, theirs := os.NewFile(uintptr(fds[0]), "socket"), os.NewFile(uintptr(fds[1]), "socket")
+	defer ours.Close()
+	conn, err := net.FileConn(ours)
+	if err != nil {
+		theirs.Close()
+		return nil, nil, fmt.Errorf("cannot use socket pair: %w", err)
+	}
+	return conn.(*net.UnixConn), theirs, nil
+}

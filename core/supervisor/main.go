@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"firmwared/core/sandbox"
+)
+
+// shutdownLimit is what pid 1 gets when the supervisor is told to end, as at the
+// machine's shutdown.
+const shutdownLimit = 5 * time.Second
+
+// Main is a detached supervisor. It exits when its instance has ended, 0 if
+// that could be recorded and cleaned up.
+func Main() {
+	for fd := launchFD; fd <= viewerFD; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	// It idles for days beside hundreds of its kind.
+	debug.SetGCPercent(20)
+	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
+	terminate := make(chan os.Signal, 1)
+	signal.Notify(terminate, unix.SIGTERM)
+	i, err := obey()
+	if err != nil {
+		os.Exit(1)
+	}
+	go func() {
+		<-terminate
+		i.kill(unix.SIGTERM, shutdownLimit)
+	}()
+	debug.FreeOSMemory()
+	_, err = i.finish()
+	i.flush()
+	if err != nil {
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// obey starts what Launch asks for and answers it.
+func obey() (*instance, error) {
+	conn, err := inherited(launchFD, "launch")
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	var o launchOrder
+	if err := json.NewDecoder(conn).Decode(&o); err != nil {
+		return nil, err
+	}
+	var first *net.UnixConn
+	if o.Viewer {
+		if first, err = inherited(viewerFD, "viewer"); err != nil {
+			return nil, err
+		}
+	}
+	lock := os.NewFile(lockFD, "lock")
+	i, err := begin(context.Background(), o.Spec, lock, nil, first)
+	if err != nil {
+		_ = writeLine(conn, launchAnswer{Failure: sandbox.PackError(err)})
+		return nil, err
+	}
+	// A launcher that is gone changes nothing: the instance runs.
+	_ = writeLine(conn, launchAnswer{Status: i.currentStatus()})
+	return i, nil
+}
+
+func inherited(fd int, name string) (*net.UnixConn, error) {
+	file := os.NewFile(uintptr(fd), name)
+	defer file.Close()
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return nil, fmt.Errorf("cannot use descriptor %d: %w", fd, err)
+	}
+	unixConn, ok := conn.(*net.UnixConn)
+	if !ok {
+		conn.Close()
+		return nil, fmt.Errorf("cannot use descriptor %d: not a unix socket", fd)
+	}
+	return unixConn, nil
+}

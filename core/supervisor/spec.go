@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"firmwared/core/cgroup"
+	"firmwared/core/sandbox"
+)
+
+// ErrRunning is what Launch and Begin return for an instance whose lock is held.
+var ErrRunning = errors.New("already started")
+
+// ErrNotRunning is what the client functions return for one whose lock is free.
+var ErrNotRunning = errors.New("not started")
+
+// Spec is one instance to be started. It travels as JSON.
+type Spec struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// Dir is the instance's run-time directory; it exists or its parent does.
+	Dir string `json:"dir"`
+	// Log is the console log; output is appended.
+	Log     string       `json:"log"`
+	Sandbox sandbox.Spec `json:"sandbox"`
+	// Cgroup names the instance's own group, at least two elements; it is made
+	// when missing and removed at the end. Empty is none. Without a cgroup2
+	// hierarchy it is ignored. Sandbox.Cgroup is set from it.
+	Cgroup []string `json:"cgroup,omitempty"`
+}
+
+// Streams are what Begin connects pid 1's pipes to. They are copied, never
+// handed down: an instance could reopen a descriptor of the caller through
+// /proc/self/fd with other rights. A nil In is an empty input; a nil Out or Err
+// goes to the log alone.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+func (s *Spec) validate() error {
+	if !filepath.IsAbs(s.Dir) || !filepath.IsAbs(s.Log) {
+		return fmt.Errorf("cannot start %s: run-time directory %q and log %q must be absolute paths", s.ID, s.Dir, s.Log)
+	}
+	if len(s.Cgroup) == 1 {
+		return fmt.Errorf("cannot start %s: cgroup %q needs a parent", s.ID, s.Cgroup[0])
+	}
+	for _, elem := range s.Cgroup {
+		if !cgroup.ValidName(elem) {
+			return fmt.Errorf("cannot start %s: bad cgroup name %q", s.ID, elem)
+		}
+	}
+	return s.Sandbox.Validate()
+}

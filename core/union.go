@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"firmwared/core/hook"
+	"firmwared/core/mount"
+	"firmwared/core/registry"
+	"firmwared/core/rwlayer"
+)
+
+// union is an instance's merged mount: its run-time file union.json. MountID is
+// 0 from the moment before the hook is called until its work is verified.
+type union struct {
+	MountID uint64  `json:"mount_id"`
+	Hook    string  `json:"hook"`
+	Lowers  []lower `json:"lowers"`         // top first
+	Used    bool    `json:"used,omitempty"` // something ran in it: it may have cached what has changed below
+}
+
+func (m *Manager) readUnion(id string) (u union, found bool) {
+	return u, registry.ReadRuntime(m.at.unionFile(id), &u)
+}
+
+func (m *Manager) unionMounted(id string, u union) bool {
+	return u.MountID != 0 && mount.Is(m.at.union(id), u.MountID)
+}
+
+// ensureUnion makes sure that an instance is mounted, on the newest generation
+// of its firmware and with nothing stale in it. fresh makes the union anew in any
+// case. The caller holds the instance exclusively, and it is not running.
+func (m *Manager) ensureUnion(ctx context.Context, inst *registry.Instance, fresh bool, reason string) error {
+	u, found := m.readUnion(inst.ID)
+	if found {
+		stale := fresh || u.Used || !m.unionMounted(inst.ID, u)
+		if !stale {
+			var err error
+			if stale, err = m.outdated(ctx, u); err != nil {
+				return err
+			}
+		}
+		if !stale {
+			return nil
+		}
+		if err := m.unmountUnion(ctx, inst, reason); err != nil {
+			return err
+		}
+	}
+	return m.mountUnion(ctx, inst)
+}
+
+// outdated tells whether a firmware that a union stands on has a newer
+// generation. A source that is gone hurts nobody while its lower is mounted;
+// one overwritten in place does.
+func (m *Manager) outdated(ctx context.Context, u union) (bool, error) {
+	for _, l := range u.Lowers {
+		fw, err := m.store.Firmwares.Load(l.Firmware)
+		if err != nil {
+			return false, err
+		}
+		newest, err := m.generation(ctx, fw)
+		if err != nil {
+			if info, statErr := os.Stat(fw.Path); statErr == nil && fw.Image && statOf(info).Ino == fw.Stat.Ino {
+				return false, err
+			}
+			m.notice(fmt.Sprintf("warning: %v; its instances go on with what is mounted", err))
+			continue
+		}
+		if newest != l.Generation {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// chain is a firmware and what is below it, top first.
+func (m *Manager) chain(id string) ([]*registry.Firmware, error) {
+	var all []*registry.Firmware
+	for id != "" {
+		fw, err := m.store.Firmwares.Load(id)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, fw)
+		id = fw.Base // ids are hashes of their base's: there is no way round in a circle
+	}
+	return all, nil
+}
+
+// mountUnion mounts an instance's lowers, as far as they are not, and its union.
+func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance) error {
+	chain, err := m.chain(inst.Firmware)
+	if err != nil {
+		return fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
+	}
+	u := union{Hook: inst.Union}
+	unlock, err := m.standOn(ctx, inst, chain, &u)
+	if err != nil {
+		return err
+	}
+	err = m.mountUnionOn(ctx, inst, u)
+	unlock()
+	if err != nil {
+		m.leaveLowers(ctx, inst, u, reasonFailedMount)
+	}
+	return err
+}
+
+// standOn mounts the lowers of a chain and notes the instance as their user. It
+// returns with each of the firmwares locked, shared.
+func (m *Manager) standOn(ctx context.Context, inst *registry.Instance, chain []*registry.Firmware, u *union) (unlock func(), err error) {
+	var locks []*registry.Lock
+	unlock = func() {
+		for _, lock := range locks {
+			lock.Unlock()
+		}
+		locks = nil
+	}
+	for range 5 {
+		u.Lowers = nil
+		for _, fw := range chain {
+			l, err := m.ensureLower(ctx, fw.ID)
+			if err != nil {
+				return nil, fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
+			}
+			u.Lowers = append(u.Lowers, l)
+		}
+		// Between the two locks a lower may have been released: look again.
+		for _, fw := range chain {
+			lock, err := m.store.Lock(ctx, "f-"+fw.ID, registry.Shared)
+			if err != nil {
+				unlock()
+				return nil, err
+			}
+			locks = append(locks, lock)
+		}
+		if !slices.ContainsFunc(u.Lowers, func(l lower) bool { return !m.isMounted(l) }) {
+			break
+		}
+		unlock()
+	}
+	if len(locks) == 0 {
+		return nil, fmt.Errorf("cannot mount instance %s: its firmware is unmounted again and again", inst.Name)
+	}
+	for _, l := range u.Lowers {
+		if err := os.WriteFile(filepath.Join(m.lowerUsers(l), inst.ID), nil, 0o600); err != nil {
+			unlock()
+			return nil, fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
+		}
+	}
+	return unlock, nil
+}
+
+func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u union) error {
+	if err := m.makeWorkspace(inst, u); err != nil {
+		return fmt.Errorf("cannot make the workspace of instance %s: %w", inst.Name, err)
+	}
+	call, err := m.unionCall(ctx, inst, u)
+	if err != nil {
+		return err
+	}
+	if err := registry.WriteRuntime(m.at.unionFile(inst.ID), u); err != nil {
+		return err
+	}
+	point := m.at.union(inst.ID)
+	err = m.callMount(ctx, call, point, func() error {
+		for _, l := range u.Lowers {
+			if !m.isMounted(l) {
+				return fmt.Errorf("the lower at %s was unmounted meanwhile", m.lowerPoint(l))
+			}
+		}
+		p, err := mount.Stat(point)
+		switch {
+		case err != nil:
+			return err
+		case !p.Root:
+			return fmt.Errorf("nothing is mounted at %s", point)
+		}
+		u.MountID = p.ID
+		return rwlayer.Verify(point, m.at.rw(inst.ID))
+	})
+	if err != nil {
+		_ = os.Remove(m.at.unionFile(inst.ID))
+		return m.explainUnion(err)
+	}
+	return registry.WriteRuntime(m.at.unionFile(inst.ID), u)
+}
+
+// explainUnion adds what the kernel does not say: an overlay can be no upper of
+// another.
+func (m *Manager) explainUnion(err error) error {
+	var fs unix.Statfs_t
+	if unix.Statfs(m.at.state, &fs) == nil && fs.Type == unix.OVERLAYFS_SUPER_MAGIC {
+		return fmt.Errorf("%w; the state directory %s is itself on an overlay, which cannot hold an rw layer: give --root a directory on a disk or a tmpfs",
+			err, quote(m.at.state))
+	}
+	return err
+}
+
+// makeWorkspace makes the directories of an instance: rw with the look of the
+// firmware's root, workdir fresh, the mount point empty.
+func (m *Manager) makeWorkspace(inst *registry.Instance, u union) error {
+	workspace := m.at.workspace(inst.ID)
+	if err := mount.RemoveAll(m.at.workdir(inst.ID)); err != nil {
+		return err
+	}
+	if err := mount.RemoveAll(m.at.unionState(inst.ID)); err != nil {
+		return err
+	}
+	for _, dir := range []string{workspace, m.at.workdir(inst.ID), m.at.union(inst.ID), m.at.unionState(inst.ID)} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	top := m.lowerPoint(u.Lowers[0])
+	if err := rwlayer.Make(m.at.rw(inst.ID), top); err != nil {
+		return err
+	}
+	link := filepath.Join(workspace, "ro")
+	_ = os.Remove(link)
+	return os.Symlink(top, link)
+}
+
+func (m *Manager) unionCall(ctx context.Context, inst *registry.Instance, u union) (hook.Call, error) {
+	h, err := m.hooks.Find(u.Hook)
+	if err != nil {
+		return hook.Call{}, fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
+	}
+	d, err := m.runner.Describe(ctx, h)
+	if err != nil {
+		return hook.Call{}, err
+	}
+	if !d.HasLayer(hook.LayerUnion) {
+		return hook.Call{}, fmt.Errorf("cannot mount instance %s: hook %s mounts no union", inst.Name, h.Name)
+	}
+	lowers, err := m.lowerDirs(u)
+	if err != nil {
+		return hook.Call{}, err
+	}
+	return hook.Call{
+		Hook:   h,
+		Layer:  hook.LayerUnion,
+		Object: "instance " + inst.Name,
+		Vars: map[string]string{
+			hook.VarLowerDir:    strings.Join(lowers, ":"),
+			hook.VarRW:          m.at.rw(inst.ID),
+			hook.VarWorkDir:     m.at.workdir(inst.ID),
+			hook.VarUnion:       m.at.union(inst.ID),
+			hook.VarID:          inst.ID,
+			hook.VarName:        inst.Name,
+			hook.VarState:       m.at.unionState(inst.ID),
+			hook.VarLabel:       "firmwared_" + inst.ID,
+			hook.VarConfinement: "none",
+		},
+		Daemon: d.Daemon,
+		Scope:  m.at.key + "-union-" + inst.ID,
+	}, nil
+}
+
+// lowerDirs lists the mount points below a union, top first, and the skeleton
+// where none of them has the directories that pid 1 gets its kernel file systems
+// mounted on.
+func (m *Manager) lowerDirs(u union) ([]string, error) {
+	var dirs []string
+	for _, l := range u.Lowers {
+		dirs = append(dirs, m.lowerPoint(l))
+	}
+	complete := true
+	for _, name := range []string{"dev", "proc", "sys"} {
+		complete = complete && slices.ContainsFunc(dirs, func(dir string) bool {
+			_, err := os.Lstat(filepath.Join(dir, name))
+			return err == nil
+		})
+		if err := os.MkdirAll(filepath.Join(m.at.skeleton(), name), 0o755); err != nil {
+			return nil, err
+		}
+	}
+	if !complete {
+		dirs = append(dirs, m.at.skeleton())
+	}
+	return dirs, nil
+}
+
+// unmountUnion takes an instance's union away and leaves its lowers. The caller
+// holds the instance exclusively.
+func (m *Manager) unmountUnion(ctx context.Context, inst *registry.Instance, reason string) error {
+	u, found := m.readUnion(inst.ID)
+	if !found {
+		return nil
+	}
+	call, err := m.unionCall(ctx, inst, u)
+	if err != nil {
+		return err
+	}
+	if err := m.callUnmount(ctx, call, m.at.union(inst.ID), reason); err != nil {
+		return err
+	}
+	if err := os.Remove(m.at.unionFile(inst.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	m.leaveLowers(ctx, inst, u, reason)
+	return nil
+}
+
+// leaveLowers ends an instance's use of its lowers, and unmounts what nobody
+// uses any more. What cannot be unmounted stays for gc and is told.
+func (m *Manager) leaveLowers(ctx context.Context, inst *registry.Instance, u union, reason string) {
+	for _, l := range u.Lowers {
+		_ = os.Remove(filepath.Join(m.lowerUsers(l), inst.ID))
+		if err := m.releaseLower(ctx, l, false, reason); err != nil {
+			m.notice(fmt.Sprintf("warning: %v", err))
+		}
+	}
+}
