@@ -109,7 +109,6 @@ func (m *Manager) probe(ctx context.Context, h hook.Hook, fw *registry.Firmware)
 	_, err := m.runner.Run(ctx, hook.Call{
 		Hook:   h,
 		Action: hook.ActionProbe,
-		Layer:  hook.LayerLower,
 		Object: "firmware " + quote(fw.Path),
 		Vars:   map[string]string{hook.VarFirmware: fw.Path},
 	})

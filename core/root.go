@@ -139,7 +139,8 @@ func (m *Manager) unmountRoot() {
 		!registry.ReadRuntime(m.rootPath(), &root) || !mount.Is(m.at.base, root.MountID) {
 		return
 	}
-	if mount.Unmount(m.at.base) != nil {
+	// The lock that is held here is itself a file in the mount.
+	if mount.Detach(m.at.base) != nil {
 		return
 	}
 	_ = os.Remove(m.rootPath())

@@ -23,7 +23,7 @@ func main() {
 		switch os.Args[1] {
 		case supervisor.SuperviseArg:
 			supervisor.Main()
-		case "init":
+		case sandbox.InitArg:
 			sandbox.Main()
 		}
 	}

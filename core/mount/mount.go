@@ -87,3 +87,12 @@ func Unmount(path string) error {
 	}
 	return nil
 }
+
+// Detach takes a bind of a directory out of the namespace although files in it
+// are open: they stay usable. Only for a mount with none below it.
+func Detach(path string) error {
+	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("cannot detach %q: %w", path, err)
+	}
+	return nil
+}
