@@ -19,7 +19,6 @@ SHELL = /bin/bash
 GO := $(shell conf/find-go 2>/dev/null)
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 MD2MAN = $(GO) run github.com/cpuguy83/go-md2man/v2
-STATICCHECK_TIMEOUT = 10m
 BATS ?= $(wildcard test/*.bats)
 
 config = firmwared/core/config
@@ -68,7 +67,7 @@ man: | go-version
 	@set -o pipefail; conf/hook-manual '$(VERSION)' hooks/CONTRACT.md | $(MD2MAN) > build/man/firmwared-hook.7
 
 example: | go-version
-	@$(GO) run ./conf/gen example > build/firmwared.toml && mv build/firmwared.toml conf/firmwared.toml
+	@mkdir -p build && $(GO) run ./conf/gen example > build/firmwared.toml && mv build/firmwared.toml conf/firmwared.toml
 
 # --- install -----------------------------------------------------------------
 
@@ -128,16 +127,17 @@ lint: | go-version
 # The full record is left in build/test for .ci/run to count.
 test-unit: | go-version
 	@mkdir -p build/test
-	@set -o pipefail; $(GO) test -v -count=1 -timeout 10m ./... 2>&1 | tee build/test/unit.log | \
+	@set -o pipefail; $(GO) test -v -count=1 -timeout 5m ./... 2>&1 | tee build/test/unit.log | \
 		grep -Ev '^(=== |--- PASS|    +--- PASS|PASS$$|\?|[[:space:]]+[^ ]+_test\.go:[0-9]+: )' || \
-		{ grep -A40 -E '^[[:space:]]*--- FAIL|^panic:' build/test/unit.log; exit 1; }
+		{ grep -A15 -E '^[[:space:]]*--- FAIL|^panic:|^FAIL' build/test/unit.log | head -n 300; exit 1; }
 
-# A few seconds of each target: a smoke test, not a campaign.
+# A smoke test of each target, not a campaign. Counted, not timed: go sometimes
+# reports the end of the time itself as a failure.
 test-fuzz: | go-version
-	@set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' core cmd); do \
+	@mkdir -p build; set -e; for file in $$(grep -rl --include='*_test.go' '^func Fuzz' core cmd); do \
 		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\).*/\1/p' "$$file"); do \
 			echo "$${file%/*} $$target"; \
-			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime "$${FUZZTIME:-5s}" -parallel 2 "./$${file%/*}" >build/fuzz.log 2>&1 || \
+			$(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime "$${FUZZTIME:-3000x}" -fuzzminimizetime 10x -parallel 2 "./$${file%/*}" >build/fuzz.log 2>&1 || \
 				{ cat build/fuzz.log; exit 1; }; done; done
 
 # Needs a C compiler; the packages where goroutines meet.

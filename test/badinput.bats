@@ -230,7 +230,7 @@ odd_root() {
 
 @test "a hook that hangs is ended at its time limit" {
 	evil_hook evil <<<'[[ $FIRMWARED_ACTION == unmount ]] && exit 0; trap "" TERM; sleep 1000 & sleep 1000; sleep 1000'
-	export FIRMWARED_TIMEOUTS=evil=1s
+	export FIRMWARED_HOOK_TIMEOUTS=evil=1s
 	fw_ok firmware add "$(busybox_root)" --hook evil --name fw
 	run --separate-stderr timeout 20 "$FIRMWARED" --root "$FW_ROOT" prepare fw
 	assert_eq 1 "$status"
@@ -301,7 +301,7 @@ odd_root() {
 }
 
 @test "a configuration with an unknown key, or one that is missing" {
-	printf 'union = "mount"\nnonsense = 1\n' >"$BATS_TEST_TMPDIR/conf"
+	printf 'union_hook = "mount"\nnonsense = 1\n' >"$BATS_TEST_TMPDIR/conf"
 	fw_fails 1 ':2' --config "$BATS_TEST_TMPDIR/conf" list
 	fw_fails 1 'nonsense' --config "$BATS_TEST_TMPDIR/conf" config
 	fw_fails 1 'missing' --config "$BATS_TEST_TMPDIR/missing" list

@@ -69,11 +69,9 @@ as_nobody() {
 	fw_fails 2 '' show
 	fw_fails 2 '' get box
 	fw_fails 2 '' set box
-	fw_fails 2 '' set box novalue
 	fw_fails 2 '' logs
 	fw_fails 2 '' version now
 	fw_fails 2 '' config now
-	[[ ! -e $FW_ROOT/instances ]] || fail 'wrong usage made a state directory'
 }
 
 @test "an object that is not there is status 1, named, one line" {

@@ -34,7 +34,7 @@ in_zsh() {
 	zsh -fc '
 		fpath=($1/conf/completion $fpath)
 		autoload -Uz _firmwared
-		compadd() { print -rl -- ${(PM)@[-1]:#$words[CURRENT]*} }
+		compadd() { local -a fit=(${(PM)@[-1]:#$words[CURRENT]*}); (( $#fit )) && print -rl -- $fit }
 		_files() { print FILES }
 		shift
 		words=("$@") CURRENT=$#

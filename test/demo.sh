@@ -78,7 +78,7 @@ make_busybox() {
 	done
 	ln -s ../bin/busybox "$tree/sbin/init"
 	printf '::sysinit:/bin/echo busybox init is pid 1\n::respawn:/bin/sleep 3600\n' >"$tree/etc/inittab"
-	mkfs.ext2 -q -d "$tree" "$WORK/busybox.ext2" 16M
+	mkfs.ext2 -q -d "$tree" "$WORK/busybox.ext2" 16M >/dev/null
 }
 
 # tree_sum DIR: of all names, owners, modes, times and contents.
@@ -88,7 +88,7 @@ tree_sum() {
 
 # --- showing ------------------------------------------------------------------
 
-# instances FIRMWARE NAME COMMAND...: two at once, each writes its own name into its
+# show_pair FIRMWARE NAME COMMAND...: two at once, each writes its own name into its
 # /etc/who. COMMAND is what they run.
 show_pair() {
 	local firmware=$1 name=$2 other=$1-two one=$1-one it
@@ -167,7 +167,7 @@ note='hostname >/etc/who; exec sleep 3600'
 show_pair debian Debian /bin/sh -c "$note"
 show_pair busybox 'the busybox image' /bin/sh -c "$note"
 
-say 'What one of them changed, and its log and exit status'
+say 'What one of them changed; then all of them killed'
 find "$("$FIRMWARED" --root "$ROOT" get debian-one workspace)/rw" -mindepth 1 -printf '%y %P\n'
 fw kill --all
 fw list

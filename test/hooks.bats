@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2030,SC2031,SC2154 # run sets these, and bats makes each test a subshell
 # What the contract asks of every hook, tried on all that are shipped.
 
 load hooks_helpers

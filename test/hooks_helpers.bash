@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Helpers of the bats files that drive the hooks directly, with the environment
 # that the contract promises and nothing else.
 #
@@ -14,11 +14,12 @@
 load helpers
 
 HOOKS=$REPO/hooks
-HOOK_PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# HK_TOOLS: a directory of other tools, of a newer util-linux say, to try the hooks with.
+HOOK_PATH=${HK_TOOLS:+$HK_TOOLS:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 ALL_HOOKS=(aufs disk erofs mount squashfs verity)
 
 # Each has something in it that some program on the way takes for its own.
-# shellcheck disable=SC2016,SC2034 # used by the tests
+# shellcheck disable=SC1003,SC2016
 ODD_NAMES=('with space' ' lead' 'co:lon' 'com,ma' 'back\slash' 'end\' 'quo"te' "apos'trophe" $'new\nline' $'end\n'
 	'-dash' '--' 'LABEL=x' '$HOME' '`id`' '*' 'per%cent' $'tab\t' 'über')
 
@@ -40,7 +41,8 @@ hk_teardown() {
 # status, output and stderr. LAYER is - for none. NAME is that of a shipped hook
 # or a path. A variable given as -VARIABLE is left out.
 hk() {
-	local name=$1 action=$2 layer=$3 vars it
+	local name=$1 action=$2 layer=$3 it
+	local i # run of bats 1.8 writes to it
 	shift 3
 	[[ $name == */* ]] || name=$HOOKS/$name.hook
 	hk_vars "$action" "$layer"

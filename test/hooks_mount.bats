@@ -1,5 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2030,SC2031,SC2154 # run sets these, and bats makes each test a subshell
 # mount.hook: directories, images that mount(8) knows, overlayfs.
 
 load hooks_helpers

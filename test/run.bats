@@ -46,6 +46,7 @@ run_rm() {
 }
 
 @test "--rm of a registered firmware, or one adopted meanwhile, keeps the firmware" {
+	local pid
 	fw_ok firmware add "$ROOTFS" --name fw
 	run_rm -- /bin/true
 	assert_eq fw "$(fw firmware list --json | jq -r '.[].name')"
@@ -53,10 +54,11 @@ run_rm() {
 	assert_eq fw "$(fw firmware list --json | jq -r '.[].name')"
 	fw_ok firmware remove fw
 	fw run "$ROOTFS" --rm --name box -- /bin/sleep 1000 &
+	pid=$!
 	wait_until 5 fw get box pid
 	fw_ok firmware add "$ROOTFS"
 	fw_ok kill box
-	wait
+	wait "$pid" || true
 	assert_eq 1 "$(fw firmware list --json | jq length)"
 }
 
@@ -178,7 +180,7 @@ run_rm() {
 @test "a firmware whose /dev is a link cannot make the host side write elsewhere" {
 	local evil=$BATS_TEST_TMPDIR/evil
 	new_root "$evil"
-	rm -r "$evil/dev"
+	rm -r "${evil:?}/dev"
 	ln -s "$BATS_TEST_TMPDIR/outside" "$evil/dev"
 	mkdir "$BATS_TEST_TMPDIR/outside"
 	run_err 125 /dev fw run "$evil" --rm -- /bin/true

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
 # Completion for bash. The program itself says what may follow, names of
-# firmwares and instances among it; where it has nothing to say, file names.
+# firmwares and instances among it; where nothing of that fits, file names.
 
 _firmwared() {
 	local cur=${COMP_WORDS[COMP_CWORD]} cword=$COMP_CWORD line
