@@ -240,7 +240,7 @@ odd_root() {
 }
 
 @test "a hook that floods stderr and prints rubbish" {
-	evil_hook evil <<<'[[ $FIRMWARED_ACTION == unmount ]] && exit 0; head -c 30000000 /dev/urandom >&2; echo last words >&2; head -c 1000 /dev/urandom; exit 1'
+	evil_hook evil <<<'[[ $FIRMWARED_ACTION == unmount ]] && exit 0; head -c 30000000 /dev/urandom >&2; printf "\nlast words\n" >&2; head -c 1000 /dev/urandom; exit 1'
 	fw_ok firmware add "$(busybox_root)" --hook evil --name fw
 	run --separate-stderr fw prepare fw
 	assert_eq 1 "$status"

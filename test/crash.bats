@@ -82,13 +82,13 @@ slow_union() {
 
 @test "a command in another mount namespace joins the root's" {
 	fw_ok firmware add "$(busybox_root)" --name fw
+	fw_ok prepare fw --name first # from here on the root's mounts are in this namespace
 	run --separate-stderr unshare -m --propagation private "$FIRMWARED" --root "$FW_ROOT" prepare fw --name box
 	assert_eq 0 "$status"
 	assert_eq ready "$(fw get box state)"
-	# Also when an instance was made in the other namespace before: it sees the same state.
 	run --separate-stderr unshare -m --propagation private "$FIRMWARED" --root "$FW_ROOT" get box state
 	assert_eq ready "$output"
-	fw_ok drop box
+	fw_ok drop --all
 }
 
 @test "two commands on one instance at once are serialised" {

@@ -236,7 +236,7 @@ state() { fw get "$1" state; }
 	fw_fails 1 'has no property "ticket"' get box ticket
 	fw_fails 1 'cannot be set' set box pid=1
 	fw_fails 1 'is none of all, dev, none' set box api_mounts=some
-	fw_fails 1 'is no property' set box nonsense
+	fw_fails 2 'is no property' set box nonsense
 }
 
 @test "at most one mount an instance in the host's table, and the state directory's own" {

@@ -85,7 +85,7 @@ never modified. An instance is a copy-on-write view of it, with the firmware's
 own init as pid 1 of its own namespaces.
 
    firmwared run ./final -- /bin/sh -c 'echo hello'   run once in a directory
-   firmwared firmware add rootfs.squashfs --name fw   register an image
+   firmwared firmware add rootfs.img --name fw   register an image
    firmwared prepare fw --name box                    make an instance
    firmwared start box && firmwared logs -f box       run its init
    firmwared drop --force box                         throw it away

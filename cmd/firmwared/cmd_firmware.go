@@ -29,7 +29,7 @@ func firmwareCommand() *cli.Command {
 (by its real path) or the same image (by its content) again gives the same id.
 
    firmwared firmware add ./final --name fw
-   firmwared firmware add rootfs.squashfs --copy
+   firmwared firmware add rootfs.img --copy
    firmwared firmware add ./patch --base fw            ./patch on top of fw`,
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "name", Usage: "name it `N` (default: one is made up)"},

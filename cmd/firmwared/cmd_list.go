@@ -168,6 +168,11 @@ as the user's own.
 			if len(args) < 2 || program != nil {
 				return usagef("usage: %s", c.Command.UsageText)
 			}
+			for _, word := range args[1:] {
+				if !strings.Contains(word, "=") {
+					return usagef("%q is no property: write KEY=VALUE", word)
+				}
+			}
 			m, err := enter(c)
 			if err != nil {
 				return err

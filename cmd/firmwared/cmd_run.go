@@ -28,7 +28,7 @@ func runCommand() *cli.Command {
 a script plain pipes.
 
    firmwared run ./final --rm -- /bin/sh -c 'exit 7'; echo $?
-   firmwared run rootfs.squashfs --rm -t -- /bin/sh
+   firmwared run rootfs.img --rm -t -- /bin/sh
    tar c . | firmwared run fw --rm --bind "$PWD/out:/out" -- tar xC /out`,
 		Flags: append(runFlags(),
 			&cli.BoolFlag{Name: "rm", Usage: "drop it afterwards, and the firmware too if this run registered it"},

@@ -21,7 +21,7 @@ func extraCommands() []*cli.Command {
 			if err != nil {
 				return err
 			}
-			page, err := c.App.ToMan()
+			page, err := c.App.ToManWithSection(1)
 			if err != nil {
 				return err
 			}

@@ -39,14 +39,26 @@ func exactly(c *cli.Context, n int) ([]string, error) {
 	return got, nil
 }
 
+// checkNamed refuses a command that names no instances, or too many ways.
+func checkNamed(c *cli.Context) error {
+	keys, _ := words(c)
+	switch all := c.Bool("all"); {
+	case all && len(keys) > 0:
+		return usagef("give names or --all, not both")
+	case !all && len(keys) == 0:
+		return usagef("usage: %s", c.Command.UsageText)
+	}
+	return nil
+}
+
 // instances finds those that a command names. Those that it cannot find are in
 // the error, beside the others.
 func instances(c *cli.Context, m *core.Manager) ([]*registry.Instance, error) {
 	keys, _ := words(c)
+	if err := checkNamed(c); err != nil {
+		return nil, err
+	}
 	if c.Bool("all") {
-		if len(keys) > 0 {
-			return nil, usagef("give names or --all, not both")
-		}
 		infos, err := m.List()
 		for _, info := range infos {
 			keys = append(keys, info.ID)
@@ -54,8 +66,6 @@ func instances(c *cli.Context, m *core.Manager) ([]*registry.Instance, error) {
 		if err != nil {
 			notice("warning: " + err.Error())
 		}
-	} else if len(keys) == 0 {
-		return nil, usagef("usage: %s", c.Command.UsageText)
 	}
 	var found []*registry.Instance
 	var errs []error
@@ -73,15 +83,14 @@ func instances(c *cli.Context, m *core.Manager) ([]*registry.Instance, error) {
 // onInstances enters the root and does something with every instance that a
 // command names, several at once.
 func onInstances(c *cli.Context, do func(*core.Manager, *registry.Instance) error) error {
+	if err := checkNamed(c); err != nil {
+		return err
+	}
 	m, err := enter(c)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
 	found, missing := instances(c, m)
-	var usage *usageError
-	if errors.As(missing, &usage) {
-		return missing
-	}
 	return errors.Join(missing, m.Each(c.Context, found, func(inst *registry.Instance) error { return do(m, inst) }))
 }

@@ -13,11 +13,12 @@ const (
 	viewerLimit = 1 << 20
 	// stallLimit is how long a writer waits for a viewer that takes nothing.
 	stallLimit = 100 * time.Millisecond
-	// stallBudget is how long writers wait for one viewer in all. It is earned
-	// back at stallLimit for each viewerLimit bytes taken, so a viewer that is
-	// merely slower than pid 1 sees every byte and one that is hardly moving
-	// costs pid 1 a second and no more.
+	// stallBudget is how long writers wait for one viewer in all, and
+	// stallEarned what each viewerLimit bytes that it takes give back. So one that
+	// is merely slower than pid 1 sees every byte down to 4 MiB/s, and one that
+	// hardly moves costs pid 1 a second.
 	stallBudget = time.Second
+	stallEarned = 250 * time.Millisecond
 )
 
 // Viewer is one reader of a Fanout. When its buffer is full the writer waits a
@@ -84,7 +85,7 @@ func (v *Viewer) took(n int) {
 	v.taken += n
 	if v.taken >= viewerLimit {
 		v.taken -= viewerLimit
-		v.budget = min(v.budget+stallLimit, stallBudget)
+		v.budget = min(v.budget+stallEarned, stallBudget)
 	}
 }
 

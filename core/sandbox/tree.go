@@ -20,7 +20,8 @@ func (s *initStage) pivot() error {
 		return stage("enter", s.spec.Root, err)
 	}
 	if err := unix.PivotRoot(".", "."); err != nil {
-		if errors.Is(err, unix.EINVAL) {
+		// EBUSY: a directory of the mount that is the root already.
+		if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EBUSY) {
 			err = errors.New("not a mount point")
 		}
 		return stage("make root of", s.spec.Root, err)
