@@ -81,7 +81,7 @@ func (f *Fanout) screen() []byte {
 			recent = recent[i+1:]
 		}
 	}
-	return bytes.Clone(recent)
+	return recent
 }
 
 // Close tells the viewers that no more will come; what they hold can still be

@@ -26,7 +26,7 @@ const (
 // output until it has read all that is held for it.
 type Viewer struct {
 	mu      sync.Mutex
-	held    []byte
+	held    ring
 	skipped int64
 	lagging bool
 	ended   bool
@@ -38,12 +38,13 @@ type Viewer struct {
 }
 
 func newViewer(first []byte) *Viewer {
-	return &Viewer{
-		held:   first,
+	v := &Viewer{
 		budget: stallBudget,
 		more:   make(chan struct{}, 1),
 		room:   make(chan struct{}, 1),
 	}
+	v.held.put(first, viewerLimit)
+	return v
 }
 
 // Read blocks until there is output. skipped counts the bytes that were left out
@@ -52,9 +53,9 @@ func newViewer(first []byte) *Viewer {
 func (v *Viewer) Read(p []byte) (n int, skipped int64, err error) {
 	for {
 		v.mu.Lock()
-		if len(v.held) > 0 && !v.gone {
-			n = copy(p, v.held)
-			v.took(n)
+		if v.held.n > 0 && !v.gone {
+			n = v.held.take(p)
+			v.earn(n)
 			v.mu.Unlock()
 			wake(v.room)
 			return n, 0, nil
@@ -77,11 +78,7 @@ func (v *Viewer) Read(p []byte) (n int, skipped int64, err error) {
 	}
 }
 
-func (v *Viewer) took(n int) {
-	v.held = v.held[n:]
-	if len(v.held) == 0 {
-		v.held = nil
-	}
+func (v *Viewer) earn(n int) {
 	v.taken += n
 	if v.taken >= viewerLimit {
 		v.taken -= viewerLimit
@@ -92,7 +89,7 @@ func (v *Viewer) took(n int) {
 // Close drops what is held; the Fanout forgets the viewer at its next write.
 func (v *Viewer) Close() {
 	v.mu.Lock()
-	v.gone, v.held = true, nil
+	v.gone, v.held = true, ring{}
 	v.mu.Unlock()
 	wake(v.more)
 	wake(v.room)
@@ -118,9 +115,7 @@ func (v *Viewer) put(p []byte) bool {
 			v.mu.Unlock()
 			return true
 		}
-		n := min(len(p), viewerLimit-len(v.held))
-		v.held = append(v.held, p[:n]...)
-		p = p[n:]
+		p = p[v.held.put(p, viewerLimit):]
 		v.mu.Unlock()
 		wake(v.more)
 		if len(p) == 0 {
@@ -134,24 +129,31 @@ func (v *Viewer) put(p []byte) bool {
 	}
 }
 
+// awaitRoom is false when the viewer took nothing for as long as it is worth.
 func (v *Viewer) awaitRoom() bool {
 	v.mu.Lock()
 	limit := min(stallLimit, v.budget)
 	v.mu.Unlock()
-	if limit <= 0 {
-		return false
-	}
 	start := time.Now()
-	timer := time.NewTimer(limit)
+	timer := time.NewTimer(max(limit, 0))
 	defer timer.Stop()
-	select {
-	case <-v.room:
-	case <-timer.C:
+	for timedOut := false; ; {
+		select {
+		case <-v.room:
+		case <-timer.C:
+			timedOut = true
+		}
+		// A wake-up may be an old one, for room that has been used since.
+		v.mu.Lock()
+		room := v.held.n < viewerLimit || v.gone
+		if room || timedOut {
+			v.budget -= time.Since(start)
+		}
+		v.mu.Unlock()
+		if room || timedOut {
+			return room
+		}
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.budget -= time.Since(start)
-	return len(v.held) < viewerLimit || v.gone
 }
 
 func wake(c chan struct{}) {

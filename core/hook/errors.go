@@ -105,7 +105,7 @@ func startReason(path string, err error) string {
 
 func (e *Error) lastWords() string {
 	lines := e.Stderr[max(0, len(e.Stderr)-messageLines):]
-	return clip(strings.Join(lines, "; "), messageBytes)
+	return clipFront(strings.Join(lines, "; "), messageBytes) // the last word is the one that counts
 }
 
 // stuck names processes that a KILL did not end, as one in uninterruptible sleep.

@@ -63,6 +63,18 @@ func clip(s string, n int) string {
 	return s[:n] + "..."
 }
 
+// clipFront keeps about the last n bytes of text without cutting a character.
+func clipFront(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	at := len(s) - n
+	for at < len(s) && !utf8.RuneStart(s[at]) {
+		at++
+	}
+	return "..." + s[at:]
+}
+
 // splitter cuts a stream into lines of at most maxLine bytes; the rest of a longer line is dropped.
 type splitter struct {
 	line []byte
