@@ -12,12 +12,12 @@ const (
 	// viewerLimit bounds what is held for one viewer.
 	viewerLimit = 1 << 20
 	// stallLimit is how long a writer waits for a viewer that takes nothing.
-	stallLimit = 100 * time.Millisecond
+	stallLimit = 500 * time.Millisecond
 	// stallBudget is how long writers wait for one viewer in all, and
 	// stallEarned what each viewerLimit bytes that it takes give back. So one that
 	// is merely slower than pid 1 sees every byte down to 4 MiB/s, and one that
-	// hardly moves costs pid 1 a second.
-	stallBudget = time.Second
+	// hardly moves costs pid 1 two seconds.
+	stallBudget = 2 * time.Second
 	stallEarned = 250 * time.Millisecond
 )
 
