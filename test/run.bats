@@ -233,6 +233,38 @@ run_rm() {
 	assert_eq ready "$(fw get box state)"
 }
 
+# sysvinit_tree DIR: the busybox tree with Debian's sysvinit as its init.
+sysvinit_tree() {
+	local dir=$1 deb=$BATS_TEST_TMPDIR/deb lib
+	new_root "$dir"
+	mkdir "$deb"
+	(cd "$deb" && { apt-get download -qq sysvinit-core || { apt-get update -qq && apt-get download -qq sysvinit-core; }; }) >&2 2>/dev/null
+	rm "$dir/sbin/init"
+	dpkg-deb --fsys-tarfile "$deb"/sysvinit-core_*.deb | tar -C "$dir" -x ./sbin
+	for lib in $(ldd "$dir/sbin/init" | grep -o '/[^ ]*'); do
+		install -D "$lib" "$dir$lib"
+	done
+	cat >"$dir/etc/inittab" <<-'END'
+		id:2:initdefault:
+		si::sysinit:/bin/sh -c 'mount -t proc proc /proc; echo sysinit done'
+		l2:2:wait:/bin/echo runlevel two
+		x:2:respawn:/bin/sleep 100000
+	END
+}
+
+@test "sysvinit, Debian's" {
+	sysvinit_tree "$BATS_TEST_TMPDIR/final"
+	fw_ok firmware add "$BATS_TEST_TMPDIR/final" --name fw
+	fw_ok prepare fw --name box
+	fw_ok start box
+	two() { fw logs box | grep -q 'runlevel two'; }
+	wait_until 10 two
+	assert_has "$(fw logs box)" 'sysinit done'
+	assert_eq started "$(fw get box state)"
+	fw_ok kill box
+	assert_eq ready "$(fw get box state)"
+}
+
 @test "a bare shell and a static program as init" {
 	local tiny=$BATS_TEST_TMPDIR/tiny
 	mkdir -p "$tiny/sbin"
