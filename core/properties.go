@@ -38,6 +38,12 @@ var validKey = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,62}$`)
 // Properties lists the properties that mean something.
 func Properties() []Property { return slices.Clone(properties) }
 
+// IsList tells whether a property holds several words.
+func IsList(key string) bool {
+	p, _ := findProperty(key)
+	return p.List
+}
+
 func findProperty(key string) (Property, bool) {
 	i := slices.IndexFunc(properties, func(p Property) bool { return p.Name == key })
 	if i < 0 {

@@ -80,6 +80,9 @@ hk_vars() {
 	fi
 }
 
+# An assert that is more than one step returns by itself at the first that fails:
+# in a list with && or || the shell would go on (errexit is off there).
+
 # hk_is STATUS NAME ACTION LAYER [VARIABLE=VALUE]...: as hk, and fails the test
 # on another status, or on output where the contract allows none.
 hk_is() {
@@ -87,7 +90,7 @@ hk_is() {
 	shift
 	hk "$@"
 	# shellcheck disable=SC2154 # set by run
-	(( status == want )) || fail "${*@Q}: status $status instead of $want: $stderr"
+	(( status == want )) || fail "${*@Q}: status $status instead of $want: $stderr" || return
 	[[ $2 == describe || -z $output ]] || fail "${*@Q}: printed $output"
 }
 
@@ -96,7 +99,7 @@ named() {
 	local name
 	for name; do
 		# shellcheck disable=SC2154 # set by run
-		[[ $stderr == *"$name"* ]] || fail "stderr does not name $name: $stderr"
+		[[ $stderr == *"$name"* ]] || fail "stderr does not name $name: $stderr" || return
 	done
 }
 
@@ -116,10 +119,12 @@ refused() {
 
 # assert_lower: ro is a good lower mount of a hk_tree.
 assert_lower() {
-	assert_eq 'pristine' "$(<"$W/ro/etc/firmware")" 'the content'
-	[[ ,$(mount_field "$W/ro" VFS-OPTIONS), == *,ro,* ]] || fail 'not read-only'
-	[[ ,$(mount_field "$W/ro" VFS-OPTIONS), == *,nodev,* ]] || fail 'device nodes act'
-	[[ ,$(mount_field "$W/ro" VFS-OPTIONS), != *,nosuid,* ]] || fail 'setuid programs do not act'
+	local options
+	options=,$(mount_field "$W/ro" VFS-OPTIONS), || fail 'not mounted' || return
+	assert_eq 'pristine' "$(<"$W/ro/etc/firmware")" 'the content' || return
+	[[ $options == *,ro,* ]] || fail 'not read-only' || return
+	[[ $options == *,nodev,* ]] || fail 'device nodes act' || return
+	[[ $options != *,nosuid,* ]] || fail 'setuid programs do not act' || return
 	refused touch "$W/ro/new"
 }
 

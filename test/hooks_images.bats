@@ -146,6 +146,7 @@ by_file() {
 	mount -t overlay -o "lowerdir=$W/l,upperdir=$W/u,workdir=$W/k" for-the-test "$W/m"
 	hk_is 0 erofs mount lower "FIRMWARED_FIRMWARE=$W/m/image"
 	assert_lower
+	[[ $(mount_field "$W/ro" SOURCE) == /dev/loop* ]] || fail 'mounted as a file'
 	hk_is 0 mount mount union
 	assert_eq pristine "$(<"$W/union/etc/firmware")"
 	hk_is 0 mount unmount union

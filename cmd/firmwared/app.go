@@ -120,6 +120,7 @@ when firmwared itself failed.`,
 func setUsageErrors(commands []*cli.Command) {
 	for _, cmd := range commands {
 		cmd.OnUsageError = asUsage
+		cmd.HideHelpCommand = len(cmd.Subcommands) == 0 // "start help" starts an instance of that name
 		if len(cmd.Subcommands) > 0 && cmd.Action == nil {
 			cmd.Action = unknownCommand
 		}

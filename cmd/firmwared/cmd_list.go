@@ -98,14 +98,14 @@ func showInstance(i core.InstanceInfo) {
 	}
 	slices.Sort(keys)
 	for _, key := range keys {
-		field("property", key+"="+joinWords(i.Properties[key]))
+		field("property", key+"="+joinWords(core.IsList(key), i.Properties[key]))
 	}
 }
 
 // joinWords writes a property's value so that `set` reads it again.
-func joinWords(words []string) string {
+func joinWords(list bool, words []string) string {
 	text := strings.Join(words, " ")
-	if len(words) < 2 || slices.Equal(strings.Fields(text), words) {
+	if !list || slices.Equal(strings.Fields(text), words) {
 		return text
 	}
 	array, _ := json.Marshal(words)
@@ -140,7 +140,7 @@ func getCommand() *cli.Command {
 			case c.Bool("json"):
 				return printJSON(append([]string{}, value...))
 			}
-			fmt.Println(joinWords(value))
+			fmt.Println(joinWords(core.IsList(args[1]), value))
 			return nil
 		},
 	}

@@ -42,10 +42,13 @@ func TestParseSignal(t *testing.T) {
 
 func TestJoinWordsIsReadAgainBySet(t *testing.T) {
 	for want, words := range map[string][]string{
-		"": nil, "two words": {"two words"}, "a b": {"a", "b"}, `["a b","c"]`: {"a b", "c"}, `["a",""]`: {"a", ""},
+		"": nil, `["two words"]`: {"two words"}, "a b": {"a", "b"}, `["a b","c"]`: {"a b", "c"}, `["a",""]`: {"a", ""},
 	} {
-		if got := joinWords(words); got != want {
+		if got := joinWords(true, words); got != want {
 			t.Errorf("joinWords(%q) = %s; want %s", words, got, want)
 		}
+	}
+	if got := joinWords(false, []string{"two words"}); got != "two words" {
+		t.Errorf("a property of one word is written as %s", got)
 	}
 }

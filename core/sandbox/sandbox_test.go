@@ -9,7 +9,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/cgroup"
+	"firmwared/core/sandbox/sandboxtest"
 )
 
 // TestMain is the binary's dispatch: Start runs the test binary as the stage.
@@ -27,49 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-const testLimit = 20 * time.Second
-
-// busyboxRoot is a root file system of one static busybox, mounted over itself.
-func busyboxRoot(t *testing.T) string {
-	t.Helper()
-	if os.Getuid() != 0 {
-		t.Fatal("these tests need root")
-	}
-	root := t.TempDir()
-	if err := unix.Mount("tmpfs", root, "tmpfs", 0, "mode=755"); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(root, 0); err != nil {
-			t.Errorf("root is still in use: %v", err)
-		}
-	})
-	for _, dir := range []string{"bin", "dev", "proc", "sys", "etc", "tmp"} {
-		if err := os.Mkdir(filepath.Join(root, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	busybox, err := os.ReadFile("/bin/busybox")
-	if err != nil {
-		t.Fatal(err)
-	}
-	write(t, filepath.Join(root, "bin/busybox"), string(busybox), 0o755)
-	for _, applet := range strings.Fields("sh true cat ls id env pwd sleep kill stty tty mount ip hostname wc touch stat readlink grep poweroff reboot head yes printf umask ps ulimit") {
-		if err := os.Symlink("busybox", filepath.Join(root, "bin", applet)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	write(t, filepath.Join(root, "etc/passwd"), "root:x:0:0::/root:/bin/sh\nalice:x:1000:1001::/home/alice:/bin/sh\n", 0o644)
-	write(t, filepath.Join(root, "etc/group"), "root:x:0:\nstaff:x:1001:\nvideo:x:44:alice\n", 0o644)
-	return root
-}
-
-func write(t *testing.T, path, text string, mode os.FileMode) {
-	t.Helper()
-	if err := os.WriteFile(path, []byte(text), mode); err != nil {
-		t.Fatal(err)
-	}
-}
+const testLimit = sandboxtest.Limit
 
 func begin(t *testing.T, spec Spec) (*Process, error) {
 	t.Helper()
@@ -127,7 +85,7 @@ func says(t *testing.T, spec Spec) string {
 }
 
 func TestExit(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	for _, c := range []struct {
 		script string
 		want   Exit
@@ -149,7 +107,7 @@ func TestExit(t *testing.T) {
 }
 
 func TestSignals(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	for _, c := range []struct {
 		name, script string
 		signal       unix.Signal
@@ -204,19 +162,10 @@ func awaitComm(t *testing.T, pid int, script string) {
 	if !strings.Contains(script, "exec sleep") {
 		return
 	}
-	poll(t, "exec of sleep", func() bool {
+	sandboxtest.Poll(t, "exec of sleep", func() bool {
 		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
 		return strings.TrimSpace(string(comm)) == "sleep"
 	})
-}
-
-func poll(t *testing.T, what string, done func() bool) {
-	t.Helper()
-	for end := time.Now().Add(testLimit); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(end) {
-			t.Fatalf("no %s", what)
-		}
-	}
 }
 
 func waitFor(t *testing.T, p *Process) Exit {
@@ -246,7 +195,7 @@ func readUntil(t *testing.T, file *os.File, end string) string {
 }
 
 func TestSurroundings(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	spec := shell(root, "hostname; echo $$; pwd; umask; ls /proc/self/fd | wc -l; ls / | grep -c old; ip -o link | wc -l; ip addr show lo | grep -c 127.0.0.1; id -u; id -G")
 	spec.Hostname = "brave_otter"
 	// ls itself has the directory open, as descriptor 3.
@@ -268,7 +217,7 @@ func TestSurroundings(t *testing.T) {
 }
 
 func TestIgnoredSignalsAreReset(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	// The stage inherits what its parent ignores: nohup is such a parent.
 	if os.Getenv("SANDBOX_TEST_NOHUP") == "" {
 		cmd := exec.Command("nohup", testBinary(t), "-test.run=^TestIgnoredSignalsAreReset$")
@@ -293,7 +242,7 @@ func testBinary(t *testing.T) string {
 }
 
 func TestEnvironment(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	t.Setenv("SECRET_OF_THE_CALLER", "x")
 	spec := Spec{Root: root, Args: []string{"env"}}
 	if got, want := says(t, spec), "PATH="+defaultPath+"\nHOME=/root\ncontainer=firmwared"; got != want {
@@ -306,7 +255,7 @@ func TestEnvironment(t *testing.T) {
 }
 
 func TestUserAndCwd(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	for user, want := range map[string]string{
 		"alice":      "1000 1001 1001 44 /home/alice",
 		"alice:root": "1000 0 0 /home/alice",
@@ -340,7 +289,7 @@ func TestUserAndCwd(t *testing.T) {
 }
 
 func TestCapabilities(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	set := func(spec Spec) (bounding, effective uint64) {
 		text := says(t, spec)
 		if _, err := fmt.Sscanf(text, "CapEff:\t%x\nCapBnd:\t%x", &effective, &bounding); err != nil {
@@ -371,12 +320,12 @@ func TestCapabilities(t *testing.T) {
 }
 
 func TestExecErrors(t *testing.T) {
-	root := busyboxRoot(t)
-	write(t, root+"/bin/text", "hello\n", 0o755)
-	write(t, root+"/bin/plain", "#!/bin/sh\n", 0o644)
-	write(t, root+"/bin/orphan", "#!/bin/nosuch\n", 0o755)
+	root := sandboxtest.Root(t)
+	sandboxtest.Write(t, root+"/bin/text", "hello\n", 0o755)
+	sandboxtest.Write(t, root+"/bin/plain", "#!/bin/sh\n", 0o644)
+	sandboxtest.Write(t, root+"/bin/orphan", "#!/bin/nosuch\n", 0o755)
 	elf := "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x02\x00\xb7\x00" + strings.Repeat("\x00", 60)
-	write(t, root+"/bin/foreign", elf, 0o755)
+	sandboxtest.Write(t, root+"/bin/foreign", elf, 0o755)
 	for name, want := range map[string]struct {
 		status int
 		text   string
@@ -402,7 +351,7 @@ func TestExecErrors(t *testing.T) {
 }
 
 func TestCgroup(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	elem := []string{fmt.Sprintf("fwtest-sandbox-%d", os.Getpid()), "payload"}
 	if _, err := cgroup.Make(elem...); err != nil {
 		t.Fatal(err)
@@ -430,7 +379,7 @@ func TestCgroup(t *testing.T) {
 }
 
 func TestStartCanBeCancelled(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if p, err := Start(ctx, shell(root, "sleep 60")); !errors.Is(err, context.Canceled) {
@@ -439,7 +388,7 @@ func TestStartCanBeCancelled(t *testing.T) {
 }
 
 func TestNothingIsLeftOpen(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	one := func(t *testing.T) {
 		run(t, shell(root, "true"))
 		_, _ = begin(t, Spec{Root: root, Args: []string{"/nosuch"}})

@@ -14,10 +14,12 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/sandbox/sandboxtest"
 )
 
 func TestDev(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	got := says(t, shell(root, `cd /dev; ls; for n in null zero full random urandom tty ptmx pts/ptmx; do stat -L -c "$n %t:%T %a" $n; done; readlink fd; echo gone >null; head -c 3 zero | wc -c; stat -c %a shm pts; touch shm/x`))
 	want := strings.Join([]string{
 		"console", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero",
@@ -30,7 +32,7 @@ func TestDev(t *testing.T) {
 }
 
 func TestAPIMounts(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	spec := shell(root, "ls /proc /sys | wc -l; ls /dev | wc -l")
 	for mounts, want := range map[string]string{APIMountsDev: "3\n15", APIMountsNone: "3\n0"} {
 		spec.APIMounts = mounts
@@ -62,7 +64,7 @@ func TestHostileMountPoints(t *testing.T) {
 			},
 			"no such directory": func(string) error { return nil },
 		} {
-			root := busyboxRoot(t)
+			root := sandboxtest.Root(t)
 			path := filepath.Join(root, name)
 			if err := errors.Join(os.Remove(path), trap(path)); err != nil {
 				t.Fatal(err)
@@ -84,8 +86,8 @@ func TestRootMustBeAMount(t *testing.T) {
 }
 
 func TestBinds(t *testing.T) {
-	root, host := busyboxRoot(t), t.TempDir()
-	write(t, host+"/file", "from the host\n", 0o644)
+	root, host := sandboxtest.Root(t), t.TempDir()
+	sandboxtest.Write(t, host+"/file", "from the host\n", 0o644)
 	spec := shell(root, "cat /new/place/file /one; echo more >/new/place/file; echo no >/ro/file; touch /ro/x; cat /link/here/file")
 	if err := os.Symlink("/tmp", root+"/link"); err != nil {
 		t.Fatal(err)
@@ -109,8 +111,8 @@ func TestBinds(t *testing.T) {
 }
 
 func TestBindErrors(t *testing.T) {
-	root, host := busyboxRoot(t), t.TempDir()
-	write(t, host+"/file", "", 0o644)
+	root, host := sandboxtest.Root(t), t.TempDir()
+	sandboxtest.Write(t, host+"/file", "", 0o644)
 	links := map[string]string{"/dangling": "/nowhere", "/up": "../../../../" + host, "/magic": "/proc/self/root"}
 	for name, to := range links {
 		if err := os.Symlink(to, root+name); err != nil {
@@ -146,7 +148,7 @@ func TestBindErrors(t *testing.T) {
 
 // Mounts of the instance do not reach the host, and the host's are not pinned.
 func TestMountsArePrivate(t *testing.T) {
-	root, host := busyboxRoot(t), t.TempDir()
+	root, host := sandboxtest.Root(t), t.TempDir()
 	if err := unix.Mount(host, host, "", unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +172,7 @@ func TestMountsArePrivate(t *testing.T) {
 }
 
 func TestTerminal(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	for _, mounts := range []string{APIMountsAll, APIMountsNone} {
 		spec := shell(root, "stty size; test -t 0 && test -t 2 && echo tty; echo $TERM; echo end >&2; read line; echo got $line; echo x >/dev/tty")
 		if mounts == APIMountsNone {
@@ -197,7 +199,7 @@ func TestTerminal(t *testing.T) {
 }
 
 func TestResize(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	spec := shell(root, "trap 'stty size; exit' WINCH; echo up; while :; do sleep 0.01; done")
 	spec.Terminal = true
 	p, err := begin(t, spec)
@@ -214,7 +216,7 @@ func TestResize(t *testing.T) {
 // Without a terminal /dev/console is still somewhere to write to, whatever
 // becomes of pid 1's own output, and no writer is needed to keep it open.
 func TestConsoleWithoutTerminal(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	p, err := begin(t, shell(root, "echo one >/dev/console; echo out; read x; echo two >/dev/console"))
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +234,7 @@ func TestConsoleWithoutTerminal(t *testing.T) {
 
 // TestDiesWithItsMaker kills a process that has started a pid 1.
 func TestDiesWithItsMaker(t *testing.T) {
-	root := busyboxRoot(t)
+	root := sandboxtest.Root(t)
 	const role = "SANDBOX_TEST_MAKER"
 	if spec := os.Getenv(role); spec != "" {
 		user, path, _ := strings.Cut(spec, "@")
