@@ -100,14 +100,13 @@ odd_names() {
 
 # --- erofs ----------------------------------------------------------------------
 
-# by_file: the kernel and the tools here can mount an erofs image without a loop device.
+# by_file: the kernel says that it can mount an erofs image without a loop device.
 by_file() {
-	zgrep -q '^CONFIG_EROFS_FS_BACKED_BY_FILE=y' /proc/config.gz
+	{ zcat /proc/config.gz || cat "/boot/config-$(uname -r)"; } 2>/dev/null | grep '^CONFIG_EROFS_FS_BACKED_BY_FILE=y' >/dev/null
 }
 
 @test "erofs: probe and mount, plain and compressed, without a loop device where the kernel can" {
 	local kind
-	by_file || fail 'this test wants CONFIG_EROFS_FS_BACKED_BY_FILE'
 	for kind in erofs erofs-lz4 erofs-lz4hc; do
 		rm -f "$W/source"
 		image "$kind" "$W/source"
@@ -115,12 +114,12 @@ by_file() {
 		hk_is 3 squashfs probe -
 		cycle erofs
 		hk_is 0 erofs mount lower
-		assert_eq 0 "$(loops "$W/source")" 'loop devices'
+		! by_file || assert_eq 0 "$(loops "$W/source")" 'loop devices'
 		hk_is 0 erofs unmount lower
 	done
 }
 
-@test "erofs: a union over the image mounted as a file, also idmapped" {
+@test "erofs: a union over the image mounted as a file" {
 	image erofs "$W/source"
 	hk_is 0 erofs mount lower
 	hk_is 0 mount mount union
@@ -158,7 +157,7 @@ by_file() {
 	local bin=$BATS_TEST_TMPDIR/bin tool
 	image erofs "$W/source"
 	mkdir "$bin"
-	for tool in mount umount findmnt stat; do
+	for tool in mount umount findmnt; do
 		ln -s "$(type -P "$tool")" "$bin/$tool"
 	done
 	hk_is 0 erofs mount lower "PATH=$bin"

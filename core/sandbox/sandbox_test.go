@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -106,68 +105,6 @@ func TestExit(t *testing.T) {
 	}
 }
 
-func TestSignals(t *testing.T) {
-	root := sandboxtest.Root(t)
-	for _, c := range []struct {
-		name, script string
-		signal       unix.Signal
-		want         Exit
-	}{
-		{"default action", "echo up; exec sleep 60", unix.SIGTERM, Exit{Signal: 15, Reason: ReasonSignal}},
-		{"interrupt is no poweroff", "echo up; exec sleep 60", unix.SIGINT, Exit{Signal: 2, Reason: ReasonSignal}},
-		{"real time", "echo up; exec sleep 60", unix.Signal(40), Exit{Signal: 40, Reason: ReasonSignal}},
-		{"caught", "trap 'exit 9' TERM; echo up; while :; do sleep 0.01; done", unix.SIGTERM, Exit{Code: 9, Reason: ReasonExited}},
-		{"kill", "trap '' TERM; echo up; sleep 60", unix.SIGKILL, Exit{Signal: 9, Reason: ReasonSignal}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p, err := begin(t, shell(root, c.script))
-			if err != nil {
-				t.Fatal(err)
-			}
-			readUntil(t, p.Stdout, "up\n")
-			if c.signal != unix.SIGKILL {
-				awaitComm(t, p.Pid, c.script)
-			}
-			if err := p.Signal(c.signal); err != nil {
-				t.Fatal(err)
-			}
-			if exit := waitFor(t, p); exit != c.want {
-				t.Errorf("%+v, want %+v", exit, c.want)
-			}
-			if err := p.Signal(unix.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
-				t.Errorf("signal to a dead process: %v", err)
-			}
-		})
-	}
-	t.Run("ignored", func(t *testing.T) {
-		p, err := begin(t, shell(root, "trap '' TERM; echo up; read x; exit 4"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		readUntil(t, p.Stdout, "up\n")
-		if err := p.Signal(unix.SIGTERM); err != nil {
-			t.Fatal(err)
-		}
-		p.Stdin.Close()
-		if exit := waitFor(t, p); exit.Code != 4 {
-			t.Errorf("%+v", exit)
-		}
-	})
-}
-
-// awaitComm waits until the shell has become the sleep of its script, if it
-// does: before that it has handlers of its own.
-func awaitComm(t *testing.T, pid int, script string) {
-	t.Helper()
-	if !strings.Contains(script, "exec sleep") {
-		return
-	}
-	sandboxtest.Poll(t, "exec of sleep", func() bool {
-		comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
-		return strings.TrimSpace(string(comm)) == "sleep"
-	})
-}
-
 func waitFor(t *testing.T, p *Process) Exit {
 	t.Helper()
 	select {
@@ -213,22 +150,6 @@ func TestSurroundings(t *testing.T) {
 	signals := says(t, Spec{Root: root, Args: []string{"grep", "-E", "^Sig(Blk|Ign)", "/proc/self/status"}})
 	if signals != "SigBlk:\t0000000000000000\nSigIgn:\t0000000000000000" {
 		t.Errorf("inherited signals: %q", signals)
-	}
-}
-
-func TestIgnoredSignalsAreReset(t *testing.T) {
-	root := sandboxtest.Root(t)
-	// The stage inherits what its parent ignores: nohup is such a parent.
-	if os.Getenv("SANDBOX_TEST_NOHUP") == "" {
-		cmd := exec.Command("nohup", testBinary(t), "-test.run=^TestIgnoredSignalsAreReset$")
-		cmd.Env = append(os.Environ(), "SANDBOX_TEST_NOHUP=1")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Errorf("%v: %s", err, out)
-		}
-		return
-	}
-	if got := says(t, Spec{Root: root, Args: []string{"grep", "^SigIgn", "/proc/self/status"}}); got != "SigIgn:\t0000000000000000" {
-		t.Error(got)
 	}
 }
 
@@ -363,19 +284,41 @@ func TestCgroup(t *testing.T) {
 	}()
 	spec := shell(root, "cat /proc/self/cgroup; echo up; read x")
 	spec.Cgroup = elem
-	p, err := begin(t, spec)
+	defer func() { testOnlyNoClone3 = false }()
+	for _, testOnlyNoClone3 = range []bool{false, true} {
+		p, err := begin(t, spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := readUntil(t, p.Stdout, "up\n")
+		if !strings.Contains(text, "0::/\n") {
+			t.Errorf("not the root of its own cgroup namespace: %s", text)
+		}
+		if pids, err := cgroup.Open(elem...).Procs(); err != nil || len(pids) != 1 || pids[0] != p.Pid {
+			t.Errorf("in the group: %v %v, want %d", pids, err, p.Pid)
+		}
+		p.Stdin.Close()
+		waitFor(t, p)
+	}
+	spec.Cgroup = []string{elem[0], "nosuch"}
+	if _, err := begin(t, spec); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("a group that does not exist: %v", err)
+	}
+}
+
+// TestCloseOnExecAll is the way of a kernel without CLOSE_RANGE_CLOEXEC.
+func TestCloseOnExecAll(t *testing.T) {
+	fd, err := unix.Dup(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := readUntil(t, p.Stdout, "up\n")
-	if !strings.Contains(text, "0::/\n") {
-		t.Errorf("not the root of its own cgroup namespace: %s", text)
+	defer unix.Close(fd)
+	if err := closeOnExecAll(); err != nil {
+		t.Fatal(err)
 	}
-	if pids, err := cgroup.Open(elem...).Procs(); err != nil || len(pids) != 1 || pids[0] != p.Pid {
-		t.Errorf("in the group: %v %v, want %d", pids, err, p.Pid)
+	if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC == 0 {
+		t.Errorf("%x %v", flags, err)
 	}
-	p.Stdin.Close()
-	waitFor(t, p)
 }
 
 func TestStartCanBeCancelled(t *testing.T) {

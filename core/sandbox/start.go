@@ -93,7 +93,7 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	if spec.Net != NetHost {
 		attr.Cloneflags |= unix.CLONE_NEWNET
 	}
-	child, err := Spawn(spec.Cgroup, attr, []string{os.Args[0], InitArg}, files)
+	child, err := Spawn(spec.Cgroup, attr, []string{os.Args[0], InitArg}, nil, files)
 	if err != nil {
 		return nil, stage("clone", "the init stage", err)
 	}
@@ -107,12 +107,12 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	return child, nil
 }
 
-// Spawn runs this same binary, with an empty environment, in / and in the
-// existing cgroup2 group elem (none when empty). The kernel puts it there at
+// Spawn runs this same binary, with nothing but env as its environment, in / and
+// in the existing cgroup2 group elem (none when empty). The kernel puts it there at
 // birth, so that nothing of it is ever outside; without clone3 it is moved, and
 // must therefore not be told to do anything before Spawn returns.
-func Spawn(elem []string, attr *syscall.SysProcAttr, args []string, files []*os.File) (*os.Process, error) {
-	proc := &os.ProcAttr{Dir: "/", Env: []string{}, Files: files, Sys: attr}
+func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
+	proc := &os.ProcAttr{Dir: "/", Env: append([]string{}, env...), Files: files, Sys: attr}
 	if len(elem) == 0 {
 		return os.StartProcess("/proc/self/exe", args, proc)
 	}
@@ -123,12 +123,15 @@ func Spawn(elem []string, attr *syscall.SysProcAttr, args []string, files []*os.
 	}
 	defer dir.Close()
 	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
-	child, err := os.StartProcess("/proc/self/exe", args, proc)
-	if err == nil || !cloneUnsupported(err) {
-		return child, err
+	if !testOnlyNoClone3 {
+		child, err := os.StartProcess("/proc/self/exe", args, proc)
+		if err == nil || !cloneUnsupported(err) {
+			return child, err
+		}
 	}
 	attr.UseCgroupFD = false
-	if child, err = os.StartProcess("/proc/self/exe", args, proc); err != nil {
+	child, err := os.StartProcess("/proc/self/exe", args, proc)
+	if err != nil {
 		return nil, err
 	}
 	pid := []byte(strconv.Itoa(child.Pid))
@@ -139,6 +142,9 @@ func Spawn(elem []string, attr *syscall.SysProcAttr, args []string, files []*os.
 	}
 	return child, nil
 }
+
+// testOnlyNoClone3 takes the way of an old kernel.
+var testOnlyNoClone3 bool
 
 // cloneUnsupported: no clone3 (a seccomp filter may say EPERM), or one without
 // CLONE_INTO_CGROUP.

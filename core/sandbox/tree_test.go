@@ -234,7 +234,6 @@ func TestConsoleWithoutTerminal(t *testing.T) {
 
 // TestDiesWithItsMaker kills a process that has started a pid 1.
 func TestDiesWithItsMaker(t *testing.T) {
-	root := sandboxtest.Root(t)
 	const role = "SANDBOX_TEST_MAKER"
 	if spec := os.Getenv(role); spec != "" {
 		user, path, _ := strings.Cut(spec, "@")
@@ -248,6 +247,7 @@ func TestDiesWithItsMaker(t *testing.T) {
 		p.Wait()
 		return
 	}
+	root := sandboxtest.Root(t)
 	for _, user := range []string{"", "alice"} {
 		maker := exec.Command(testBinary(t), "-test.run=^TestDiesWithItsMaker$")
 		maker.Env = append(os.Environ(), role+"="+user+"@"+root)

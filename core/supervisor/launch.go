@@ -164,6 +164,9 @@ func awaitExit(child *os.Process) {
 	}
 }
 
+// supervisorEnv keeps the runtime of a process that mostly sleeps small.
+var supervisorEnv = []string{"GOMAXPROCS=1"}
+
 func spawnSupervisor(spec Spec, files []*os.File) (*os.Process, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -173,7 +176,7 @@ func spawnSupervisor(spec Spec, files []*os.File) (*os.Process, error) {
 	files = append([]*os.File{null, null, null}, files...)
 	args := []string{os.Args[0], SuperviseArg, spec.Name}
 	spawn := func(group []string) (*os.Process, error) {
-		return sandbox.Spawn(group, &syscall.SysProcAttr{Setsid: true}, args, files)
+		return sandbox.Spawn(group, &syscall.SysProcAttr{Setsid: true}, args, supervisorEnv, files)
 	}
 	if len(spec.Cgroup) == 0 {
 		return spawn(nil)

@@ -149,7 +149,9 @@ func (s *Session) connectInput(options AttachOptions) (release func(), err error
 		return nil, err
 	}
 	if terminal != nil {
-		go s.followSize(terminal, input.stopped)
+		resized := terminal.Resized()
+		s.sendSize(terminal) // before the first key: what that starts may ask for it
+		go s.followSize(terminal, resized, input.stopped)
 	}
 	done := make(chan struct{})
 	go func() {
@@ -168,15 +170,17 @@ func (s *Session) connectInput(options AttachOptions) (release func(), err error
 	}, nil
 }
 
-func (s *Session) followSize(terminal *console.Terminal, stopped <-chan struct{}) {
-	resized := terminal.Resized()
+// sendSize needs no error: a broken connection ends the session by itself.
+func (s *Session) sendSize(terminal *console.Terminal) {
+	rows, cols := terminal.Size()
+	_ = s.send(frameSize, sizePayload(rows, cols))
+}
+
+func (s *Session) followSize(terminal *console.Terminal, resized <-chan os.Signal, stopped <-chan struct{}) {
 	for {
-		rows, cols := terminal.Size()
-		if s.send(frameSize, sizePayload(rows, cols)) != nil {
-			return
-		}
 		select {
 		case <-resized:
+			s.sendSize(terminal)
 		case <-stopped:
 			return
 		}

@@ -32,7 +32,11 @@ func TestMain(m *testing.M) {
 		}
 	}
 	code := m.Run()
-	if err := cgroup.Open(testGroup()).Remove(); err != nil {
+	// The last supervisors are ending; a race build sleeps a second first.
+	ctx, cancel := context.WithTimeout(context.Background(), sandboxtest.Limit)
+	defer cancel()
+	group := cgroup.Open(testGroup())
+	if err := errors.Join(group.WaitEmpty(ctx), group.Remove()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
@@ -130,6 +134,7 @@ func TestLaunchAndWait(t *testing.T) {
 	if err != nil || !bytes.Contains(where, []byte("/"+testGroup()+"/"+supervisorsGroup)) {
 		t.Errorf("supervisor's cgroup: %s %v", where, err)
 	}
+	awaitLog(t, spec, "25 80")
 	result, err := Attach(testContext(t), spec.Dir, AttachOptions{In: pipeOf(t, "\r"), Out: &bytes.Buffer{}})
 	if err != nil || result.Exit == nil || result.Exit.Code != 7 {
 		t.Errorf("%+v %v", result, err)
