@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
@@ -61,24 +60,22 @@ func (m *Manager) Add(ctx context.Context, path string, o AddOptions) (*registry
 			return nil, fmt.Errorf("cannot add firmware %s: --sha256 and --copy are for images, this is a directory", quote(path))
 		}
 		m.warnOfMounts(real)
-		return m.register(ctx, fw, "directory", real)
+		return m.register(ctx, fw, nil, "directory", real)
 	}
-	fw.SHA256, fw.Stat, err = m.readImage(ctx, fw, o)
+	var copied *imageCopy
+	if o.Copy {
+		copied, err = m.copyImage(ctx, fw, o.Progress)
+		defer copied.discard()
+	} else {
+		err = m.hashOnce(ctx, fw, o.Progress)
+	}
 	if err != nil {
 		return nil, err
 	}
 	if o.SHA256 != "" && !strings.EqualFold(o.SHA256, fw.SHA256) {
-		if fw.Copied {
-			_ = os.Remove(fw.Path)
-		}
 		return nil, fmt.Errorf("cannot add firmware %s: its sha256 is %s, not %s", quote(path), fw.SHA256, o.SHA256)
 	}
-	if o.Copy {
-		if err := m.adoptCopy(fw); err != nil {
-			return nil, err
-		}
-	}
-	return m.register(ctx, fw, "image", fw.SHA256)
+	return m.register(ctx, fw, copied, "image", fw.SHA256)
 }
 
 // chooseHook finds the lower hook for a firmware's source.
@@ -147,69 +144,9 @@ func checkOptions(fw *registry.Firmware, h hook.Hook, d hook.Description) error 
 	return fmt.Errorf("cannot add firmware %s: hook %s has no option %s (it has: %s)", quote(fw.Path), h.Name, strings.Join(unknown, ", "), known)
 }
 
-// readImage hashes an image, unless the same file in the same state was hashed
-// for a firmware before, and copies it if it was asked to.
-func (m *Manager) readImage(ctx context.Context, fw *registry.Firmware, o AddOptions) (sum string, stat *registry.FileStat, err error) {
-	if !o.Copy {
-		info, err := os.Stat(fw.Path)
-		if err != nil {
-			return "", nil, fmt.Errorf("cannot read image %q: %w", fw.Path, cause(err))
-		}
-		known, _ := m.store.Firmwares.All()
-		for _, other := range known {
-			if other.Image && *other.Stat == statOf(info) {
-				return other.SHA256, other.Stat, nil
-			}
-		}
-		return hashImage(ctx, fw.Path, nil, o.Progress)
-	}
-	dir := filepath.Join(m.at.state, "images")
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", nil, fmt.Errorf("cannot copy image %q: %w", fw.Path, err)
-	}
-	tmp, err := os.CreateTemp(dir, ".copy*")
-	if err != nil {
-		return "", nil, fmt.Errorf("cannot copy image %q: %w", fw.Path, err)
-	}
-	defer func() {
-		if err = errors.Join(err, tmp.Close()); err != nil {
-			_ = os.Remove(tmp.Name())
-		}
-	}()
-	if sum, _, err = hashImage(ctx, fw.Path, tmp, o.Progress); err != nil {
-		return "", nil, err
-	}
-	if err = tmp.Sync(); err != nil {
-		return "", nil, fmt.Errorf("cannot copy image %q: %w", fw.Path, err)
-	}
-	fw.Path, fw.Copied = tmp.Name(), true
-	return sum, nil, nil
-}
-
-// adoptCopy gives the copy of an image its name in the state directory, or
-// drops it for the same content that is there already.
-func (m *Manager) adoptCopy(fw *registry.Firmware) error {
-	tmp := fw.Path
-	fw.Path = m.at.image(fw.SHA256)
-	err := os.Link(tmp, fw.Path)
-	if os.IsExist(err) {
-		err = nil
-	}
-	if err = errors.Join(err, os.Remove(tmp)); err != nil {
-		return fmt.Errorf("cannot keep a copy of the image: %w", err)
-	}
-	info, err := os.Stat(fw.Path)
-	if err != nil {
-		return fmt.Errorf("cannot keep a copy of the image: %w", err)
-	}
-	stat := statOf(info)
-	fw.Stat = &stat
-	return nil
-}
-
 // register writes the record of a firmware with this identity, or returns the
-// one that is there.
-func (m *Manager) register(ctx context.Context, fw *registry.Firmware, kind, identity string) (*registry.Firmware, error) {
+// one that is there. copied, if any, becomes the image that it uses.
+func (m *Manager) register(ctx context.Context, fw *registry.Firmware, copied *imageCopy, kind, identity string) (*registry.Firmware, error) {
 	words := []string{kind, identity, fw.Base, fw.Hook}
 	for _, key := range sortedKeys(fw.Options) {
 		words = append(words, key, fw.Options[key])
@@ -220,52 +157,72 @@ func (m *Manager) register(ctx context.Context, fw *registry.Firmware, kind, ide
 		return nil, err
 	}
 	defer lock.Unlock()
+	old, err := m.store.Firmwares.Load(fw.ID)
+	if isBroken(err) {
+		return nil, fmt.Errorf("cannot add firmware %s: %w", quote(fw.Path), err)
+	}
+	if old != nil && old.Removing { // by a command that died: the lock is ours
+		if err := m.removeFirmware(ctx, old, reasonRecover); err != nil {
+			return nil, err
+		}
+		old = nil
+	}
 	names, err := m.store.Lock(ctx, "names", registry.Exclusive)
 	if err != nil {
 		return nil, err
 	}
 	defer names.Unlock()
-	all, broken := m.store.Firmwares.All()
+	if old == nil {
+		return fw, m.create(fw, copied)
+	}
+	if fw.Name != "" && fw.Name != old.Name {
+		return nil, fmt.Errorf("cannot add firmware %s as %s: it is registered already as %s (%s)", quote(fw.Path), fw.Name, old.Name, old.ID)
+	}
+	return old, m.adopt(old, fw, copied)
+}
+
+// create writes the record of a new firmware, under a name of its own. The
+// caller holds it exclusively, and the names.
+func (m *Manager) create(fw *registry.Firmware, copied *imageCopy) error {
+	all, _ := m.store.Firmwares.All()
 	taken := map[string]bool{}
 	for _, other := range all {
-		if other.ID == fw.ID {
-			return m.adopt(other, fw)
-		}
 		taken[other.Name] = true
 	}
 	if fw.Name == "" {
 		fw.Name = newName(taken)
 	} else if taken[fw.Name] {
-		return nil, fmt.Errorf("cannot add firmware %s: another one is named %s", quote(fw.Path), fw.Name)
+		return fmt.Errorf("cannot add firmware %s: another one is named %s", quote(fw.Path), fw.Name)
 	}
-	if _, err := m.store.Firmwares.Load(fw.ID); isBroken(err) {
-		return nil, errors.Join(fmt.Errorf("cannot add firmware %s", quote(fw.Path)), broken)
+	if err := copied.place(fw); err != nil {
+		return err
 	}
-	return fw, m.store.Firmwares.Save(fw)
+	err := m.store.Firmwares.Save(fw)
+	if err != nil && fw.Copied {
+		err = errors.Join(err, os.Remove(fw.Path))
+	}
+	return err
 }
 
-// adopt merges what a second add of a firmware says into its record.
-func (m *Manager) adopt(old, fw *registry.Firmware) (*registry.Firmware, error) {
-	if fw.Name != "" && fw.Name != old.Name {
-		return nil, fmt.Errorf("cannot add firmware %s as %s: it is registered already as %s (%s)", quote(fw.Path), fw.Name, old.Name, old.ID)
-	}
+// adopt merges what a second add of a firmware says into its record. The caller
+// holds it exclusively.
+func (m *Manager) adopt(old, fw *registry.Firmware, copied *imageCopy) error {
 	before := *old
 	old.Ephemeral = old.Ephemeral && fw.Ephemeral
-	if fw.Image && (fw.Copied || !old.Copied) {
+	switch {
+	case !fw.Image || old.Copied: // it stands on what it stood on
+	case copied != nil:
+		if err := copied.place(old); err != nil {
+			return err
+		}
+	case old.Path != fw.Path || *old.Stat != *fw.Stat:
 		// Equal content elsewhere: stand on the file named last, it is there.
-		old.Path, old.Stat, old.Copied = fw.Path, fw.Stat, fw.Copied
+		old.Path, old.Stat = fw.Path, fw.Stat
 	}
-	if old.Ephemeral == before.Ephemeral && old.Path == before.Path && *orZero(old.Stat) == *orZero(before.Stat) {
-		return old, nil
+	if old.Ephemeral == before.Ephemeral && old.Path == before.Path && old.Stat == before.Stat {
+		return nil
 	}
-	return old, m.store.Firmwares.Save(old)
-}
-
-func orZero(s *registry.FileStat) *registry.FileStat {
-	if s == nil {
-		return &registry.FileStat{}
-	}
-	return s
+	return m.store.Firmwares.Save(old)
 }
 
 func isBroken(err error) bool {

@@ -87,13 +87,14 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 	var failed *hook.Error
 	if errors.As(err, &failed) && failed.Busy() {
 		if holders := mount.Holders(point); len(holders) > 0 {
-			return fmt.Errorf("%w; %s is held by %s", err, point, joined3(holders))
+			return fmt.Errorf("%w; %s is held by %s", err, point, firstOf(holders))
 		}
 	}
 	return err
 }
 
-func joined3(holders []mount.Holder) string {
+// firstOf names up to three holders.
+func firstOf(holders []mount.Holder) string {
 	var names []string
 	for _, h := range holders {
 		names = append(names, h.String())

@@ -49,7 +49,6 @@ func (l layout) workdir(id string) string   { return filepath.Join(l.workspace(i
 func (l layout) union(id string) string     { return filepath.Join(l.workspace(id), "union") }
 func (l layout) log(id string) string       { return filepath.Join(l.state, "workspaces", id, "console.log") }
 func (l layout) kept(id string) string      { return filepath.Join(l.state, "kept", id) }
-func (l layout) image(sha256 string) string { return filepath.Join(l.state, "images", sha256) }
 
 // skeleton is a directory with the mount points of /dev, /proc and /sys. It lies
 // below the lowers of a firmware that lacks one of them, so that neither the

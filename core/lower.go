@@ -81,11 +81,11 @@ func (m *Manager) mountLower(ctx context.Context, fw *registry.Firmware, l lower
 	}
 	defer func() {
 		if err != nil {
-			m.forgetLower(l)
+			err = errors.Join(err, m.forgetLower(l))
 		}
 	}()
 	// What an earlier boot left in them means nothing now.
-	if err := os.RemoveAll(m.at.lowerDir(l.Firmware, l.Generation)); err != nil {
+	if err := mount.RemoveAll(m.at.lowerDir(l.Firmware, l.Generation)); err != nil {
 		return l, err
 	}
 	for _, dir := range []string{point, call.Vars[hook.VarState], m.lowerUsers(l)} {
@@ -124,7 +124,7 @@ func (m *Manager) mountLower(ctx context.Context, fw *registry.Firmware, l lower
 func (m *Manager) lowerCall(ctx context.Context, fw *registry.Firmware, l lower) (hook.Call, error) {
 	h, err := m.hooks.Find(l.Hook)
 	if err != nil {
-		return hook.Call{}, fmt.Errorf("cannot mount firmware %s: %w", fw.Name, err)
+		return hook.Call{}, fmt.Errorf("cannot call the hook of firmware %s: %w", fw.Name, err)
 	}
 	d, err := m.runner.Describe(ctx, h)
 	if err != nil {
@@ -161,22 +161,28 @@ func (m *Manager) unmountLower(ctx context.Context, fw *registry.Firmware, l low
 	if err := m.callUnmount(ctx, call, m.lowerPoint(l), reason); err != nil {
 		return err
 	}
-	m.forgetLower(l)
-	return nil
+	return m.forgetLower(l)
 }
 
-// forgetLower removes what stood for a lower, if nothing is mounted there.
-func (m *Manager) forgetLower(l lower) {
+// forgetLower removes what stood for a lower, if nothing is mounted there. A
+// mount that the hook left in its state is an error: it must not be emptied.
+func (m *Manager) forgetLower(l lower) error {
 	point := m.lowerPoint(l)
 	if !mount.Free(point) {
-		return
+		return nil
 	}
-	_ = os.RemoveAll(m.at.lowerDir(l.Firmware, l.Generation))
+	dir := m.at.lowerDir(l.Firmware, l.Generation)
+	for _, path := range []string{filepath.Join(dir, "state"), dir} { // lower.json not before the state
+		if err := mount.RemoveAll(path); err != nil {
+			return err
+		}
+	}
 	for dir := point; dir != filepath.Join(m.at.base, "lowers"); dir = filepath.Dir(dir) {
 		if os.Remove(dir) != nil { // another generation is there
 			break
 		}
 	}
+	return nil
 }
 
 // releaseLower unmounts a lower that has no users left, unless it is its

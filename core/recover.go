@@ -31,6 +31,8 @@ func (m *Manager) recover(ctx context.Context) {
 			err = m.recoverInstance(ctx, id)
 		case "firmware":
 			err = m.recoverFirmware(ctx, id)
+		case "image":
+			err = m.recoverImage(id)
 		}
 		switch {
 		case err == nil:

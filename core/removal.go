@@ -95,23 +95,12 @@ func (m *Manager) removeFirmware(ctx context.Context, fw *registry.Firmware, rea
 			return err
 		}
 	}
-	if fw.Copied && !m.imageShared(fw) {
+	if fw.Copied {
 		if err := os.Remove(fw.Path); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("cannot remove firmware %s: %w", fw.Name, err)
 		}
 	}
 	return m.store.Firmwares.Delete(fw.ID)
-}
-
-// imageShared tells whether another firmware uses the same copied image.
-func (m *Manager) imageShared(fw *registry.Firmware) bool {
-	all, _ := m.store.Firmwares.All()
-	for _, other := range all {
-		if other.ID != fw.ID && other.Path == fw.Path {
-			return true
-		}
-	}
-	return false
 }
 
 // removeEphemeral removes a firmware that came with `run --rm PATH` when its

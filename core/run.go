@@ -45,6 +45,13 @@ func (m *Manager) PrepareToRun(ctx context.Context, key string, add AddOptions, 
 		if !errors.Is(err, errGoing) || !fw.Ephemeral {
 			return nil, err
 		}
+		// Wait for who is removing it; should that command be dead, do its work.
+		lock, err := m.store.Lock(ctx, "f-"+fw.ID, registry.Exclusive)
+		if err != nil {
+			return nil, err
+		}
+		lock.Unlock()
+		m.recover(ctx)
 	}
 }
 

@@ -119,7 +119,8 @@ func (c *counted) Read(p []byte) (int, error) {
 // once it was made anew: its inode number cannot come back while a lower mount
 // of the old one pins it. An image is another one when its content or its inode
 // is: a mere touch makes none. An image whose content is no longer what was
-// registered is an error that says so, and so is a source that is gone.
+// registered is an error that says so, and so is a source that is gone. The caller
+// holds the firmware exclusively: the record may be brought up to date.
 func (m *Manager) generation(ctx context.Context, fw *registry.Firmware) (string, error) {
 	info, err := os.Stat(fw.Path)
 	if err != nil {
@@ -146,6 +147,23 @@ func (m *Manager) generation(ctx context.Context, fw *registry.Firmware) (string
 		}
 	}
 	return shortHash("image", fw.SHA256, fmt.Sprint(st.Dev, st.Ino)), nil
+}
+
+// lockedGeneration is generation for a caller that does not hold the firmware:
+// the record is written under its lock only.
+func (m *Manager) lockedGeneration(ctx context.Context, fw *registry.Firmware) (string, error) {
+	if info, err := os.Stat(fw.Path); err != nil || !fw.Image || statOf(info) == *fw.Stat {
+		return m.generation(ctx, fw) // which writes nothing then
+	}
+	lock, err := m.store.Lock(ctx, "f-"+fw.ID, registry.Exclusive)
+	if err != nil {
+		return "", err
+	}
+	defer lock.Unlock()
+	if fw, err = m.store.Firmwares.Load(fw.ID); err != nil {
+		return "", err
+	}
+	return m.generation(ctx, fw)
 }
 
 // changedError says that an image is no longer what was registered, and which

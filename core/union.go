@@ -68,7 +68,7 @@ func (m *Manager) outdated(ctx context.Context, u union) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		newest, err := m.generation(ctx, fw)
+		newest, err := m.lockedGeneration(ctx, fw)
 		if err != nil {
 			if info, statErr := os.Stat(fw.Path); statErr == nil && fw.Image && statOf(info).Ino == fw.Stat.Ino {
 				return false, err
@@ -83,6 +83,10 @@ func (m *Manager) outdated(ctx context.Context, u union) (bool, error) {
 	return false, nil
 }
 
+// maxChain is what an overlay can have of lowers; it also ends the circle that a
+// record changed by hand may make.
+const maxChain = 500
+
 // chain is a firmware and what is below it, top first.
 func (m *Manager) chain(id string) ([]*registry.Firmware, error) {
 	var all []*registry.Firmware
@@ -91,8 +95,10 @@ func (m *Manager) chain(id string) ([]*registry.Firmware, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, fw)
-		id = fw.Base // ids are hashes of their base's: there is no way round in a circle
+		if all = append(all, fw); len(all) > maxChain {
+			return nil, fmt.Errorf("firmware %s stands on more than %d others", all[0].Name, maxChain)
+		}
+		id = fw.Base
 	}
 	return all, nil
 }
@@ -105,13 +111,12 @@ func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance) error
 	}
 	u := union{Hook: inst.Union}
 	unlock, err := m.standOn(ctx, inst, chain, &u)
-	if err != nil {
-		return err
+	if err == nil {
+		err = m.mountUnionOn(ctx, inst, u)
+		unlock()
 	}
-	err = m.mountUnionOn(ctx, inst, u)
-	unlock()
 	if err != nil {
-		m.leaveLowers(ctx, inst, u, reasonFailedMount)
+		m.leaveLowers(context.WithoutCancel(ctx), inst, u, reasonFailedMount)
 	}
 	return err
 }
@@ -234,7 +239,7 @@ func (m *Manager) makeWorkspace(inst *registry.Instance, u union) error {
 func (m *Manager) unionCall(ctx context.Context, inst *registry.Instance, u union) (hook.Call, error) {
 	h, err := m.hooks.Find(u.Hook)
 	if err != nil {
-		return hook.Call{}, fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
+		return hook.Call{}, fmt.Errorf("cannot call the hook of instance %s: %w", inst.Name, err)
 	}
 	d, err := m.runner.Describe(ctx, h)
 	if err != nil {
@@ -267,6 +272,8 @@ func (m *Manager) unionCall(ctx context.Context, inst *registry.Instance, u unio
 	}, nil
 }
 
+var apiDirs = []string{"dev", "proc", "sys"}
+
 // lowerDirs lists the mount points below a union, top first, and the skeleton
 // where none of them has the directories that pid 1 gets its kernel file systems
 // mounted on.
@@ -276,19 +283,21 @@ func (m *Manager) lowerDirs(u union) ([]string, error) {
 		dirs = append(dirs, m.lowerPoint(l))
 	}
 	complete := true
-	for _, name := range []string{"dev", "proc", "sys"} {
+	for _, name := range apiDirs {
 		complete = complete && slices.ContainsFunc(dirs, func(dir string) bool {
 			_, err := os.Lstat(filepath.Join(dir, name))
 			return err == nil
 		})
+	}
+	if complete {
+		return dirs, nil
+	}
+	for _, name := range apiDirs {
 		if err := os.MkdirAll(filepath.Join(m.at.skeleton(), name), 0o755); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("cannot make the mount points of /dev, /proc and /sys: %w", err)
 		}
 	}
-	if !complete {
-		dirs = append(dirs, m.at.skeleton())
-	}
-	return dirs, nil
+	return append(dirs, m.at.skeleton()), nil
 }
 
 // unmountUnion takes an instance's union away and leaves its lowers. The caller

@@ -315,6 +315,55 @@ odd_root() {
 	nothing_registered
 }
 
+@test "--copy that fails, or is killed, leaves no copy" {
+	local pid
+	fw_ok firmware add "$(busybox_root)" --name taken
+	fw_fails 1 'another one is named taken' firmware add "$(ext2_image)" --copy --name taken
+	fw_fails 1 'its sha256 is' firmware add "$(ext2_image)" --copy --sha256 00
+	assert_eq '' "$(find "$FW_ROOT/images" -type f)"
+	truncate -s 3G "$BATS_TEST_TMPDIR/big"
+	mkfs.ext2 -q -F "$BATS_TEST_TMPDIR/big"
+	"$FIRMWARED" --root "$FW_ROOT" firmware add "$BATS_TEST_TMPDIR/big" --copy 3>&- &
+	pid=$!
+	copying() { [[ -n $(find "$FW_ROOT/images" -type f -size +0) ]]; }
+	wait_until 5 copying
+	kill -KILL "$pid"
+	wait "$pid" || true
+	fw_ok firmware remove taken # any command that changes something
+	assert_eq '' "$(find "$FW_ROOT/images" -type f)"
+	rm "$BATS_TEST_TMPDIR/big"
+}
+
+@test "a record that lacks what its kind needs is named, too" {
+	echo '{"version":1,"id":"0123456789ab","name":"x","path":"/x","hook":"mount","image":true}' >"$FW_ROOT/record"
+	fw_ok firmware add "$(ext2_image)" --name img
+	mv "$FW_ROOT/record" "$FW_ROOT/firmwares/0123456789ab.json"
+	run --separate-stderr fw firmware list
+	assert_eq 1 "$status"
+	assert_has "$stderr" "lacks the image's checksum"
+	assert_has "$output" img
+	fw_ok run img --rm -- /bin/true
+	rm "$FW_ROOT/firmwares/0123456789ab.json"
+}
+
+@test "what a hook left mounted in its state is not emptied with it" {
+	local kept=$BATS_TEST_TMPDIR/kept
+	mkdir "$kept"
+	echo precious >"$kept/file"
+	evil_hook evil <<-END
+		if [[ \$FIRMWARED_ACTION == unmount ]]; then umount "\$FIRMWARED_RO" || exit 0; exit 0; fi
+		mkdir "\$FIRMWARED_STATE/m" && mount --bind '$kept' "\$FIRMWARED_STATE/m"
+		mount -t tmpfs -o ro tmpfs "\$FIRMWARED_RO"
+	END
+	fw_ok firmware add "$(busybox_root)" --hook evil --name fw
+	fw_ok prepare fw --name box
+	fw_ok drop box
+	fw_fails 1 'device or resource busy' firmware remove fw
+	assert_eq precious "$(<"$kept/file")"
+	umount "$(leaked_mounts | head -n1)"
+	fw_ok firmware remove fw
+}
+
 @test "mounts inside a firmware directory are named" {
 	local final=$BATS_TEST_TMPDIR/final
 	new_root "$final"

@@ -88,6 +88,18 @@ state() { fw get "$1" state; }
 	fw_ok firmware remove base
 }
 
+@test "adding an image on a terminal shows a progress bar, and elsewhere none" {
+	truncate -s 1G "$BATS_TEST_TMPDIR/img"
+	mkfs.ext2 -q -F "$BATS_TEST_TMPDIR/img"
+	fw_ok firmware add "$BATS_TEST_TMPDIR/img"
+	assert_eq '' "$stderr"
+	fw_ok firmware remove "$output"
+	run script -qec "'$FIRMWARED' --root '$FW_ROOT' firmware add '$BATS_TEST_TMPDIR/img'" /dev/null </dev/null
+	assert_has "$output" 'sha256'
+	assert_has "$output" '%'
+	rm "$BATS_TEST_TMPDIR/img"
+}
+
 @test "--copy keeps a copy of the image, which goes with the firmware" {
 	local image=$BATS_TEST_TMPDIR/it.img
 	new_image "$image"
@@ -113,9 +125,11 @@ state() { fw get "$1" state; }
 	printf x >>"$image" # overwritten in place under a mounted instance
 	fw_fails 1 'mounted instances of it may be broken: box' start box -- /bin/true
 	truncate -s -1 "$image"
-	fw_ok drop box
-	fw_ok firmware unmount img
 	mv "$image" "$image.away"
+	fw_ok start box -- /bin/true # it goes on with what is mounted
+	assert_has "$stderr" 'is gone'
+	fw_ok drop --force box
+	fw_ok firmware unmount img
 	fw_fails 1 'is gone' prepare img
 	assert_eq '' "$(fw list --json | jq -r '.[].name')"
 }

@@ -78,6 +78,18 @@ run_rm() {
 	refute_has "$output" workspaces
 }
 
+@test "descriptors that the caller left open reach neither pid 1 nor a hook" {
+	run --separate-stderr fw run "$ROOTFS" --rm -- /bin/sh -c 'ls -l /proc/self/fd' 7</etc/passwd
+	refute_has "$output" passwd
+	assert_eq 0 "$status"
+	fw_ok firmware add "$ROOTFS" --name fw
+	fw_ok prepare fw --name box
+	fw start box -- /bin/sh -c 'ls -l /proc/self/fd; exec sleep 1000' 7</etc/passwd
+	listed() { fw logs box | grep -q ' 2 -> '; }
+	wait_until 5 listed
+	refute_has "$(fw logs box)" passwd
+}
+
 @test "lo is up, /dev has harmless nodes only, /proc and /sys are there" {
 	run_rm -- /bin/sh -c 'ip link show lo | head -n1; for f in null zero full random urandom tty ptmx pts shm console fd stdin stdout stderr; do [ -e /dev/$f ] || [ -L /dev/$f ] || echo "no $f"; done
 		find /dev -type b; find /dev -type c | sort | tr "\n" " "; mount | grep -c " on /proc "; mount | grep -c " on /sys "'

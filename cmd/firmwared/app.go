@@ -106,7 +106,6 @@ when firmwared itself failed.`,
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,
 		HideVersion:               true,
-		CustomAppHelpTemplate:     "",
 		ExitErrHandler:            func(*cli.Context, error) {},
 		Action:                    unknownCommand,
 	}

@@ -78,10 +78,11 @@ func replace(path string, data []byte, sync bool) (err error) {
 	if err = os.Rename(tmp.Name(), path); err != nil || !sync {
 		return err
 	}
-	return syncDir(dir)
+	return SyncDir(dir)
 }
 
-func syncDir(dir string) error {
+// SyncDir makes the names in a directory survive a power cut.
+func SyncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err

@@ -68,11 +68,31 @@ func (i *Instance) key() (id, name string) { return i.ID, i.Name }
 func (f *Firmware) schema() *int           { return &f.Version }
 func (i *Instance) schema() *int           { return &i.Version }
 
+func (f *Firmware) check() error {
+	switch {
+	case !filepath.IsAbs(f.Path) || f.Hook == "":
+		return errors.New("it lacks a path or a hook")
+	case f.Image && (f.SHA256 == "" || f.Stat == nil):
+		return errors.New("it lacks the image's checksum or state")
+	case f.Base != "" && !validID.MatchString(f.Base):
+		return fmt.Errorf("its base %q is no id", f.Base)
+	}
+	return nil
+}
+
+func (i *Instance) check() error {
+	if !validID.MatchString(i.Firmware) || i.Union == "" {
+		return errors.New("it lacks a firmware or a union hook")
+	}
+	return nil
+}
+
 // record is a pointer to Firmware or Instance.
 type record[T any] interface {
 	*T
 	key() (id, name string)
 	schema() *int
+	check() error // what else a usable record must have
 }
 
 // BrokenError names a record that cannot be used. The others can.
@@ -126,7 +146,7 @@ func (t Table[T, P]) Delete(id string) error {
 	if err := remove(t.path(id)); err != nil {
 		return fmt.Errorf("cannot remove the record of %s %s: %w", t.kind, id, err)
 	}
-	return syncDir(t.dir)
+	return SyncDir(t.dir)
 }
 
 // Load reads the record with this id.
@@ -160,7 +180,7 @@ func decode[T any, P record[T]](data []byte, id string) (P, error) {
 	if err := CheckName(name); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return r, r.check()
 }
 
 // All reads every record, in the order of their names. Broken ones are named in

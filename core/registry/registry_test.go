@@ -25,7 +25,7 @@ func open(t *testing.T) *Store {
 
 func save(t *testing.T, s *Store, id, name string) {
 	t.Helper()
-	if err := s.Instances.Save(&Instance{ID: id, Name: name, Firmware: "0123456789ab"}); err != nil {
+	if err := s.Instances.Save(&Instance{ID: id, Name: name, Firmware: "0123456789ab", Union: "mount"}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -58,6 +58,7 @@ func TestBrokenRecordsAreNamedBesideTheGood(t *testing.T) {
 	save(t, s, "aaaaaaaaaaa1", "good")
 	for id, content := range map[string]string{
 		"bbbbbbbbbbb1": "{", "bbbbbbbbbbb2": `{"version":99,"id":"bbbbbbbbbbb2","name":"x"}`,
+		"bbbbbbbbbbb5": `{"version":1,"id":"bbbbbbbbbbb5","name":"x"}`,
 		"bbbbbbbbbbb3": `{"version":1,"id":"aaaaaaaaaaa1","name":"x"}`, "bbbbbbbbbbb4": `{"version":1,"id":"bbbbbbbbbbb4","name":"../x"}`,
 	} {
 		if err := os.WriteFile(s.Instances.path(id), []byte(content), 0o600); err != nil {
@@ -68,7 +69,7 @@ func TestBrokenRecordsAreNamedBesideTheGood(t *testing.T) {
 	if len(all) != 1 || all[0].Name != "good" {
 		t.Errorf("good records: %v", all)
 	}
-	for _, id := range []string{"bbbbbbbbbbb1", "bbbbbbbbbbb2", "bbbbbbbbbbb3", "bbbbbbbbbbb4"} {
+	for _, id := range []string{"bbbbbbbbbbb1", "bbbbbbbbbbb2", "bbbbbbbbbbb3", "bbbbbbbbbbb4", "bbbbbbbbbbb5"} {
 		if err == nil || !strings.Contains(err.Error(), id) {
 			t.Errorf("%s is not named in %v", id, err)
 		}
