@@ -31,7 +31,7 @@ installed_ldflags = $(call ldflags,$(sysconfdir)/firmwared/hooks:$(libexecdir)/f
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats clean FORCE
+.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm clean FORCE
 
 all: build
 
@@ -44,6 +44,7 @@ help:
 		'make test                   install what the tests need, then lint and every test (root)' \
 		'make lint test-unit test-fuzz test-race test-bats    one kind only' \
 		'make test-bats BATS=test/cli.bats                    one file only' \
+		'make test-vm ARGS=test/vm/hooks.bats                 one file in the QEMU machine' \
 		'make man                    the manual pages, in build/man' \
 		'make example                conf/firmwared.toml from the table of settings'
 
@@ -146,6 +147,11 @@ test-race: | go-version
 
 test-bats: build
 	@test/run-bats $(BATS)
+
+# In the QEMU machine only: ARGS are those of test/vm/bats.
+ARGS ?= $(wildcard test/vm/*.bats)
+test-vm: build
+	@test/vm/bats $(ARGS)
 
 clean:
 	rm -rf bin build

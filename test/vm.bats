@@ -39,6 +39,15 @@ wait_until() {
 	[[ ! -e $vm/written-in-the-vm ]]
 }
 
+@test "inside: what the program does on this kernel alone" {
+	local -a files
+
+	mapfile -t files < <(find "$vm" -name '*.bats' ! -name smoke.bats | sort)
+	run --separate-stderr "$vm/bats" --timeout 600 "${files[@]}"
+	printf '%s\n' "$output" "$stderr"
+	[[ $status == 0 && $output != *'not ok'* ]]
+}
+
 @test "power cut: what was flushed is there at the next boot; streams apart; status 7" {
 	handle=$("$vm/run" --timeout 120 --background --disk "$dir/disk" -- \
 		sh -c 'echo kept >/var/lib/file; sync /var/lib/file; echo written; while :; do date >/var/lib/loop; done')
