@@ -7,14 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"sort"
 	"strings"
 	"time"
 
 	petname "github.com/dustinkirkland/golang-petname"
 
-	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
@@ -76,72 +74,6 @@ func (m *Manager) Add(ctx context.Context, path string, o AddOptions) (*registry
 		return nil, fmt.Errorf("cannot add firmware %s: its sha256 is %s, not %s", quote(path), fw.SHA256, o.SHA256)
 	}
 	return m.register(ctx, fw, copied, "image", fw.SHA256)
-}
-
-// chooseHook finds the lower hook for a firmware's source.
-func (m *Manager) chooseHook(ctx context.Context, fw *registry.Firmware, name string) error {
-	var hooks []hook.Hook
-	if name != "" {
-		h, err := m.hooks.Find(name)
-		if err != nil {
-			return fmt.Errorf("cannot add firmware %s: %w", quote(fw.Path), err)
-		}
-		hooks = []hook.Hook{h}
-	} else {
-		found, broken := m.hooks.List()
-		for _, err := range broken {
-			m.notice(fmt.Sprintf("warning: %v", err))
-		}
-		hooks = hook.ProbeOrder(found)
-	}
-	var asked []string
-	for _, h := range hooks {
-		d, err := m.runner.Describe(ctx, h)
-		if err != nil {
-			if name != "" || ctx.Err() != nil {
-				return err
-			}
-			m.notice(fmt.Sprintf("warning: %v", err))
-			continue
-		}
-		if !d.HasLayer(hook.LayerLower) {
-			if name != "" {
-				return fmt.Errorf("cannot add firmware %s: hook %s mounts no lower", quote(fw.Path), name)
-			}
-			continue
-		}
-		asked = append(asked, h.Name)
-		mine, err := m.probe(ctx, h, fw)
-		if err != nil {
-			return err
-		}
-		if mine || name != "" {
-			fw.Hook = h.Name
-			return checkOptions(fw, h, d)
-		}
-	}
-	if len(asked) == 0 {
-		return fmt.Errorf("cannot add firmware %s: no lower hook in %s", quote(fw.Path), strings.Join(m.hooks, ", "))
-	}
-	return fmt.Errorf("cannot add firmware %s: no hook can mount it (asked: %s); for a new format, add a hook to %s", quote(fw.Path), strings.Join(asked, ", "), m.hooks[0])
-}
-
-func checkOptions(fw *registry.Firmware, h hook.Hook, d hook.Description) error {
-	var unknown []string
-	for key := range fw.Options {
-		if !slices.Contains(d.Options, key) {
-			unknown = append(unknown, key)
-		}
-	}
-	if len(unknown) == 0 {
-		return nil
-	}
-	sort.Strings(unknown)
-	known := "none"
-	if len(d.Options) > 0 {
-		known = strings.Join(d.Options, ", ")
-	}
-	return fmt.Errorf("cannot add firmware %s: hook %s has no option %s (it has: %s)", quote(fw.Path), h.Name, strings.Join(unknown, ", "), known)
 }
 
 // register writes the record of a firmware with this identity, or returns the

@@ -174,7 +174,7 @@ image_cycle() {
 		hk_is 0 mount mount lower
 		hk_is 0 mount unmount lower
 	else
-		hk_is 3 mount probe -
+		hk_is 4 mount probe -
 		named iso9660
 		hk_is 4 mount mount lower
 		named iso9660

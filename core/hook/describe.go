@@ -67,11 +67,16 @@ func OptionVar(key string) string {
 // HasLayer says whether the hook can do that layer.
 func (d Description) HasLayer(layer string) bool { return slices.Contains(d.Layers, layer) }
 
-// Match says whether one of the hook's magics is in the image. It is false for a hook that announced none.
-func (d Description) Match(image io.ReaderAt) bool {
+// MayTake says whether the source of a firmware can be this hook's at all, so that its probe is worth a call. A hook
+// that announced magics takes images that have one of them, and nothing else. source is nil for a directory.
+func (d Description) MayTake(source io.ReaderAt) bool {
+	return len(d.Magic) == 0 || source != nil && d.match(source)
+}
+
+func (d Description) match(image io.ReaderAt) bool {
 	for _, m := range d.Magic {
 		buf := make([]byte, len(m.Bytes))
-		if _, err := image.ReadAt(buf, m.Offset); (err == nil || errors.Is(err, io.EOF)) && bytes.Equal(buf, m.Bytes) {
+		if n, _ := image.ReadAt(buf, m.Offset); n == len(buf) && bytes.Equal(buf, m.Bytes) {
 			return true
 		}
 	}

@@ -102,16 +102,26 @@ func FuzzParse(f *testing.F) {
 				t.Error(err)
 			}
 		}
-		d.Match(bytes.NewReader(data))
+		d.MayTake(bytes.NewReader(data))
 	})
 }
 
-func TestMatch(t *testing.T) {
-	d := Description{Magic: []Magic{{4, []byte("zip")}, {0, []byte("tar")}}}
-	for image, want := range map[string]bool{"....zip": true, "tar": true, "....zi": false, "": false, "zip": false} {
-		if d.Match(strings.NewReader(image)) != want {
+func TestMayTake(t *testing.T) {
+	d := Description{Magic: []Magic{{4, []byte("zip")}, {0, []byte("tar")}, {9, []byte{0, 0}}}}
+	for image, want := range map[string]bool{
+		"....zip": true, "tar": true, "....zi": false, "": false, "zip": false,
+		"123456789\x00\x00": true, "123456789\x00": false, // what lies behind the end is not zero
+	} {
+		if d.MayTake(strings.NewReader(image)) != want {
 			t.Errorf("%q: not %v", image, want)
 		}
+	}
+	if d.MayTake(nil) {
+		t.Error("a directory has no magic")
+	}
+	d.Magic = nil
+	if !d.MayTake(nil) || !d.MayTake(strings.NewReader("")) {
+		t.Error("a hook without magics must always be asked")
 	}
 }
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package core
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sort"
+	"strings"
+
+	"firmwared/core/hook"
+	"firmwared/core/registry"
+)
+
+// chooseHook finds the lower hook for a firmware's source: the one named, or the
+// first that says the source is its own.
+func (m *Manager) chooseHook(ctx context.Context, fw *registry.Firmware, name string) error {
+	find := m.askHooks
+	if name != "" {
+		find = func(ctx context.Context, fw *registry.Firmware) (hook.Hook, hook.Description, error) {
+			return m.namedHook(ctx, fw, name)
+		}
+	}
+	h, d, err := find(ctx, fw)
+	if err != nil {
+		return err
+	}
+	fw.Hook = h.Name
+	return checkOptions(fw, h, d)
+}
+
+// namedHook is the hook that the user wants. Its probe may say that the source is
+// another's, as one does that no probe can recognise, but must not fail.
+func (m *Manager) namedHook(ctx context.Context, fw *registry.Firmware, name string) (h hook.Hook, d hook.Description, err error) {
+	if h, err = m.hooks.Find(name); err != nil {
+		return h, d, fmt.Errorf("cannot add firmware %s: %w", quote(fw.Path), err)
+	}
+	if d, err = m.runner.Describe(ctx, h); err != nil {
+		return h, d, err
+	}
+	if !d.HasLayer(hook.LayerLower) {
+		return h, d, fmt.Errorf("cannot add firmware %s: hook %s mounts no lower", quote(fw.Path), name)
+	}
+	_, err = m.probe(ctx, h, fw)
+	return h, d, err
+}
+
+// askHooks asks the hooks in probe order. One that fails does not keep the others
+// from being asked; its words come with the answer.
+func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hook, hook.Description, error) {
+	found, problems := m.hooks.List()
+	m.warn(problems)
+	var source io.ReaderAt
+	if fw.Image {
+		image, err := os.Open(fw.Path)
+		if err != nil {
+			return hook.Hook{}, hook.Description{}, fmt.Errorf("cannot read image %q: %w", fw.Path, cause(err))
+		}
+		defer image.Close()
+		source = image
+	}
+	var tried []string
+	var failed []error
+	for _, h := range hook.ProbeOrder(found) {
+		d, err := m.runner.Describe(ctx, h)
+		if err != nil {
+			if ctx.Err() != nil {
+				return h, d, err
+			}
+			m.warn([]error{err})
+			continue
+		}
+		if !d.HasLayer(hook.LayerLower) {
+			continue
+		}
+		tried = append(tried, h.Name)
+		if !d.MayTake(source) {
+			continue
+		}
+		mine, err := m.probe(ctx, h, fw)
+		switch {
+		case ctx.Err() != nil:
+			return h, d, err
+		case err != nil:
+			failed = append(failed, err)
+		case mine:
+			m.warn(failed)
+			return h, d, nil
+		}
+	}
+	return hook.Hook{}, hook.Description{}, m.noHook(fw, tried, failed)
+}
+
+func (m *Manager) warn(problems []error) {
+	for _, err := range problems {
+		m.notice(fmt.Sprintf("warning: %v", err))
+	}
+}
+
+// noHook says that nobody takes a firmware's source, and who could not tell.
+func (m *Manager) noHook(fw *registry.Firmware, tried []string, failed []error) error {
+	if len(tried) == 0 {
+		return fmt.Errorf("cannot add firmware %s: no lower hook in %s", quote(fw.Path), strings.Join(m.hooks, ", "))
+	}
+	unsure := ""
+	for _, err := range failed {
+		unsure += fmt.Sprintf("; %v", err)
+	}
+	return fmt.Errorf("cannot add firmware %s: no hook can mount it (tried: %s)%s; for a new format, add a hook to %s",
+		quote(fw.Path), strings.Join(tried, ", "), unsure, m.hooks[0])
+}
+
+func checkOptions(fw *registry.Firmware, h hook.Hook, d hook.Description) error {
+	var unknown []string
+	for key := range fw.Options {
+		if !slices.Contains(d.Options, key) {
+			unknown = append(unknown, key)
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	sort.Strings(unknown)
+	known := "none"
+	if len(d.Options) > 0 {
+		known = strings.Join(d.Options, ", ")
+	}
+	return fmt.Errorf("cannot add firmware %s: hook %s has no option %s (it has: %s)", quote(fw.Path), h.Name, strings.Join(unknown, ", "), known)
+}
