@@ -29,7 +29,11 @@ func (m *Manager) chooseHook(ctx context.Context, fw *registry.Firmware, name st
 		return err
 	}
 	fw.Hook = h.Name
-	return checkOptions(fw, h, d)
+	if err := checkOptions(fw, h, d); err != nil {
+		return err
+	}
+	m.warnOfLacking(ctx, h, d)
+	return nil
 }
 
 // namedHook is the hook that the user wants. Its probe may say that the source is

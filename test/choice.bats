@@ -108,3 +108,31 @@ asked() { [[ ! -e $ASKED ]] || paste -sd' ' "$ASKED"; }
 	fw_fails 1 'the dog ate it' firmware add "$BATS_TEST_TMPDIR/img" --hook a-broken
 	assert_eq a-broken "$(asked)"
 }
+
+@test "requires: what is missing is told at the add, which succeeds" {
+	hook a-needy 'requires=tool:mount tool:no-such-tool fs:overlay' 'requires=fs:no-such-fs dev:no-such-node dm:no-such-target future:word' <<<'exit 0'
+	taken_by a-needy "$BATS_TEST_TMPDIR/img"
+	assert_eq 1 "${#stderr_lines[@]}"
+	assert_has "$stderr" 'hook a-needy needs what is missing here: program no-such-tool (install it), file system no-such-fs'
+	assert_has "$stderr" '/dev/no-such-node'
+	assert_has "$stderr" 'device-mapper target no-such-target'
+	refute_has "$stderr" overlay
+	refute_has "$stderr" future
+	fw_ok firmware add "$BATS_TEST_TMPDIR/img" --hook a-needy
+	assert_has "$stderr" 'no-such-tool'
+}
+
+@test "requires: all there, nothing said; a hook that is not taken is not told of" {
+	hook a-no requires=tool:no-such-tool <<<'exit 3'
+	hook b-yes 'requires=tool:mount fs:tmpfs dev:null' <<<'exit 0'
+	taken_by b-yes "$BATS_TEST_TMPDIR/img"
+	assert_eq '' "$stderr"
+}
+
+@test "requires: a program in the caller's PATH alone is not the hook's" {
+	mkdir "$BATS_TEST_TMPDIR/bin"
+	ln -s /bin/true "$BATS_TEST_TMPDIR/bin/only-mine"
+	hook a-needy requires=tool:only-mine <<<'exit 0'
+	PATH=$PATH:$BATS_TEST_TMPDIR/bin fw_ok firmware add "$BATS_TEST_TMPDIR/img"
+	assert_has "$stderr" 'program only-mine'
+}

@@ -4,15 +4,36 @@ package hook
 
 import (
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sort"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
+// toolPath is where a hook finds its programs.
+const toolPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
 // The part of a hook's environment that is the same in every call: nothing of the caller's gets through.
-var fixedEnv = []string{
-	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-	"LC_ALL=C.UTF-8",
+var fixedEnv = []string{"PATH=" + toolPath, "LC_ALL=C.UTF-8"}
+
+// FixedEnv returns a copy of what is the same in every hook's environment.
+func FixedEnv() []string { return slices.Clone(fixedEnv) }
+
+// LookTool is the program that a hook gets by that name, or "".
+func LookTool(name string) string {
+	if name == "" || strings.Contains(name, "/") {
+		return ""
+	}
+	for _, dir := range filepath.SplitList(toolPath) {
+		path := filepath.Join(dir, name)
+		var st unix.Stat_t
+		if unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Mode&0o111 != 0 {
+			return path
+		}
+	}
+	return ""
 }
 
 // EnvError says in what a call's variables break the contract. It is the caller's mistake, not the hook's.
