@@ -11,6 +11,7 @@
 #	HOOK_REQUIRES='tool:T fs:F...'   looked at before each mount as well: exit 4 names what is missing
 #	HOOK_OPTIONS='key...'            their values come as FIRMWARED_OPT_<KEY>
 #	HOOK_MAGIC='OFFSET:HEX...'       and there needs to be no probe function
+#	HOOK_VARS='FIRMWARED_NAME...'    what a mount uses besides those that each has: 2 without
 #	HOOK_DAEMON=yes                  processes may stay until the unmount
 #	probe() { ...; }                 true: mine
 #	lower_mount() { ...; }           or union_mount
@@ -220,7 +221,6 @@ hook_describe() {
 }
 
 hook_probe() {
-	declare -F lower_mount >/dev/null || exit 3
 	if declare -F probe >/dev/null; then
 		probe && exit 0
 	else
@@ -268,31 +268,37 @@ hook_unmount() { # LAYER POINT
 	exit "$HOOK_STATUS"
 }
 
-# hook_check: can this hook do that, has it all that it takes, and what do the values say. An action or layer that it
-# does not have comes first, as there is no telling what that would need.
+# hook_check: has it all that the call takes, what do the values say, and can this hook do that. Of an action or layer
+# that it does not have there is no telling what it would take.
 hook_check() {
-	local names=(FIRMWARED_API FIRMWARED_ACTION) action=${FIRMWARED_ACTION:-} layer=${FIRMWARED_LAYER:-}
+	local names=(FIRMWARED_API FIRMWARED_ACTION FIRMWARED_LIB) action=${FIRMWARED_ACTION:-} layer=${FIRMWARED_LAYER:-} can=yes
 	case $action/$layer in
 	/* | describe/*) ;;
-	probe/*) names+=(FIRMWARED_FIRMWARE) ;;
 	mount/ | remount/ | unmount/) names+=(FIRMWARED_LAYER) ;;
-	*)
-		hook_can "$action" "$layer" || fatal -3 "not supported: action $action, layer ${layer:-none}"
-		[[ $action == remount ]] || names+=(FIRMWARED_STATE)
-		[[ $layer == lower ]] && names+=(FIRMWARED_RO) || names+=(FIRMWARED_UNION)
-		;;
-	esac
-	case $action/$layer in
-	mount/lower) names+=(FIRMWARED_FIRMWARE FIRMWARED_LABEL) ;;
-	mount/union) names+=(FIRMWARED_LOWERDIR FIRMWARED_RW FIRMWARED_WORKDIR FIRMWARED_LABEL) ;;
+	*) hook_can "$action" "$layer" && hook_takes "$action" "$layer" || can='' ;;
 	esac
 	need_var "${names[@]}"
 	[[ $FIRMWARED_API == 1 ]] || fatal -2 "FIRMWARED_API is $FIRMWARED_API, this hook speaks 1"
+	[[ -n $can ]] || fatal -3 "not supported: action $action, layer ${layer:-none}"
+}
+
+hook_takes() { # ACTION LAYER: adds to names what such a call has in any hook, and what this one asks for
+	case $1/$2 in
+	probe/*) names+=(FIRMWARED_FIRMWARE) ;;
+	*/lower) names+=(FIRMWARED_RO FIRMWARED_STATE) ;;
+	remount/union) names+=(FIRMWARED_UNION) ;;
+	*/union) names+=(FIRMWARED_UNION FIRMWARED_STATE) ;;
+	esac
+	# shellcheck disable=SC2206 # words
+	case $1/$2 in
+	mount/lower) names+=(FIRMWARED_FIRMWARE FIRMWARED_LABEL ${HOOK_VARS:-}) ;;
+	mount/union) names+=(FIRMWARED_LOWERDIR FIRMWARED_RW FIRMWARED_WORKDIR FIRMWARED_LABEL ${HOOK_VARS:-}) ;;
+	esac
 }
 
 hook_can() { # ACTION LAYER
 	case $1/$2 in
-	mount/lower | unmount/lower) declare -F lower_mount ;;
+	probe/* | mount/lower | unmount/lower) declare -F lower_mount ;;
 	mount/union | unmount/union) declare -F union_mount ;;
 	remount/union) declare -F union_remount ;;
 	*) return 1 ;;

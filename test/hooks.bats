@@ -77,38 +77,66 @@ layers() {
 	done
 }
 
+# needed HOOK ACTION LAYER: sets NAMES to what this call needs, beside API and ACTION.
+needed() {
+	case $2/$3 in
+	probe/*) NAMES=(FIRMWARED_FIRMWARE) ;;
+	mount/lower) NAMES=(FIRMWARED_FIRMWARE FIRMWARED_RO) ;;
+	mount/union) NAMES=(FIRMWARED_LOWERDIR FIRMWARED_RW FIRMWARED_WORKDIR FIRMWARED_UNION FIRMWARED_LABEL) ;;
+	unmount/lower) NAMES=(FIRMWARED_RO) ;;
+	unmount/union | remount/union) NAMES=(FIRMWARED_UNION) ;;
+	*) NAMES=() ;;
+	esac
+	[[ $1/$2 != aufs/mount ]] || NAMES+=(FIRMWARED_CONFINEMENT)
+	[[ $1 == mount ]] && return
+	NAMES+=(FIRMWARED_LIB) # lib.bash's hooks, and what it adds
+	[[ $2 != mount && $2 != unmount ]] || NAMES+=(FIRMWARED_STATE)
+	[[ $2 != mount || $3 != lower ]] || NAMES+=(FIRMWARED_LABEL)
+}
+
+# refuses HOOK ACTION LAYER: 2 for each variable that is missing or empty, and for all of them at once.
+refuses() {
+	local hook=$1 name without=() empty=()
+	needed "$@"
+	for name in FIRMWARED_API "${NAMES[@]}"; do
+		hk_is 2 "$@" "-$name" && named "$name" || return
+		hk_is 2 "$@" "$name=" && named "$name" || return
+		without+=("-$name") empty+=("$name=")
+	done
+	hk_is 2 "$@" "${without[@]}" && named FIRMWARED_API "${NAMES[@]}" || return
+	hk_is 2 "$@" "${empty[@]}" && named FIRMWARED_API "${NAMES[@]}" || return
+}
+
 @test "missing or empty variables: 2, all named at once" {
-	local hook layer action names name without
+	local hook layer
 	for hook in "${ALL_HOOKS[@]}"; do
-		hk_is 2 "$hook" '' -
-		named FIRMWARED_ACTION
+		hk_is 2 "$hook" '' - -FIRMWARED_API
+		named FIRMWARED_ACTION FIRMWARED_API
 		hk_is 2 "$hook" mount -
 		named FIRMWARED_LAYER
+		refuses "$hook" describe -
 		layers "$hook"
+		[[ ${LAYERS[0]} != lower ]] || refuses "$hook" probe -
 		for layer in "${LAYERS[@]}"; do
-			for action in mount unmount; do
-				case $action/$layer in
-				mount/lower) names=(FIRMWARED_FIRMWARE FIRMWARED_RO) ;;
-				mount/union) names=(FIRMWARED_LOWERDIR FIRMWARED_RW FIRMWARED_WORKDIR FIRMWARED_UNION) ;;
-				unmount/lower) names=(FIRMWARED_RO) ;;
-				unmount/union) names=(FIRMWARED_UNION) ;;
-				esac
-				without=()
-				for name in "${names[@]}"; do
-					hk_is 2 "$hook" "$action" "$layer" "-$name"
-					named "$name"
-					hk_is 2 "$hook" "$action" "$layer" "$name="
-					named "$name"
-					without+=("-$name")
-				done
-				hk_is 2 "$hook" "$action" "$layer" -FIRMWARED_API "${without[@]}"
-				named FIRMWARED_API "${names[@]}"
-			done
+			refuses "$hook" mount "$layer"
+			refuses "$hook" unmount "$layer"
 		done
-		[[ ${LAYERS[0]} != lower ]] || hk_is 2 "$hook" probe - -FIRMWARED_FIRMWARE
 	done
+	refuses mount remount union
 	assert_free "$W/ro"
 	assert_free "$W/union"
+}
+
+@test "missing variables come before everything else that is wrong" {
+	hk_is 2 aufs mount union FIRMWARED_CONFINEMENT=apparmor -FIRMWARED_RW -FIRMWARED_UNION
+	named FIRMWARED_RW FIRMWARED_UNION
+	hk_is 2 disk mount lower -FIRMWARED_RO PATH=/nowhere # bash is not found by PATH, but nothing else is
+	named FIRMWARED_RO
+	local hook
+	for hook in "${ALL_HOOKS[@]}"; do
+		hk_is 2 "$hook" frobnicate - -FIRMWARED_API
+		hk_is 2 "$hook" frobnicate - FIRMWARED_API=2
+	done
 }
 
 @test "an environment with nothing in it: 2" {
@@ -117,6 +145,7 @@ layers() {
 		run --separate-stderr env -i "$HOOKS/$hook.hook"
 		assert_eq 2 "$status" "$hook: $stderr"
 		assert_eq '' "$output"
+		named FIRMWARED_ACTION
 	done
 }
 
