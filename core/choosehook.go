@@ -48,7 +48,7 @@ func (m *Manager) namedHook(ctx context.Context, fw *registry.Firmware, name str
 	if !d.HasLayer(hook.LayerLower) {
 		return h, d, fmt.Errorf("cannot add firmware %s: hook %s mounts no lower", quote(fw.Path), name)
 	}
-	_, err = m.probe(ctx, h, fw)
+	_, _, err = m.probe(ctx, h, fw)
 	return h, d, err
 }
 
@@ -66,7 +66,7 @@ func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hoo
 		defer image.Close()
 		source = image
 	}
-	var tried []string
+	var tried, why []string
 	var failed []error
 	for _, h := range hook.ProbeOrder(found) {
 		d, err := m.runner.Describe(ctx, h)
@@ -84,18 +84,21 @@ func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hoo
 		if !d.MayTake(source) {
 			continue
 		}
-		mine, err := m.probe(ctx, h, fw)
+		mine, said, err := m.probe(ctx, h, fw)
 		switch {
 		case ctx.Err() != nil:
 			return h, d, err
 		case err != nil:
 			failed = append(failed, err)
+			why = append(why, err.Error())
 		case mine:
 			m.warn(failed)
 			return h, d, nil
+		case said != "":
+			why = append(why, said)
 		}
 	}
-	return hook.Hook{}, hook.Description{}, m.noHook(fw, tried, failed)
+	return hook.Hook{}, hook.Description{}, m.noHook(fw, tried, why)
 }
 
 func (m *Manager) warn(problems []error) {
@@ -104,17 +107,14 @@ func (m *Manager) warn(problems []error) {
 	}
 }
 
-// noHook says that nobody takes a firmware's source, and who could not tell.
-func (m *Manager) noHook(fw *registry.Firmware, tried []string, failed []error) error {
+// noHook says that nobody takes a firmware's source, and why as far as it is known.
+func (m *Manager) noHook(fw *registry.Firmware, tried, why []string) error {
 	if len(tried) == 0 {
 		return fmt.Errorf("cannot add firmware %s: no lower hook in %s", quote(fw.Path), strings.Join(m.hooks, ", "))
 	}
-	unsure := ""
-	for _, err := range failed {
-		unsure += fmt.Sprintf("; %v", err)
-	}
+	reasons := strings.Join(append([]string{""}, why...), "; ")
 	return fmt.Errorf("cannot add firmware %s: no hook can mount it (tried: %s)%s; for a new format, add a hook to %s",
-		quote(fw.Path), strings.Join(tried, ", "), unsure, m.hooks[0])
+		quote(fw.Path), strings.Join(tried, ", "), reasons, m.hooks[0])
 }
 
 func checkOptions(fw *registry.Firmware, h hook.Hook, d hook.Description) error {

@@ -105,9 +105,10 @@ func firstOf(holders []mount.Holder) string {
 	return strings.Join(names, ", ")
 }
 
-// probe asks a hook whether a firmware's source is its own.
-func (m *Manager) probe(ctx context.Context, h hook.Hook, fw *registry.Firmware) (bool, error) {
-	_, err := m.runner.Run(ctx, hook.Call{
+// probe asks a hook whether a firmware's source is its own. said is what the hook
+// has to say to a no, if anything.
+func (m *Manager) probe(ctx context.Context, h hook.Hook, fw *registry.Firmware) (mine bool, said string, err error) {
+	_, err = m.runner.Run(ctx, hook.Call{
 		Hook:   h,
 		Action: hook.ActionProbe,
 		Object: "firmware " + quote(fw.Path),
@@ -115,7 +116,10 @@ func (m *Manager) probe(ctx context.Context, h hook.Hook, fw *registry.Firmware)
 	})
 	var failed *hook.Error
 	if errors.As(err, &failed) && failed.NotMine() {
-		return false, nil
+		if last := len(failed.Stderr) - 1; last >= 0 {
+			said = h.Name + hook.Suffix + ": " + failed.Stderr[last]
+		}
+		return false, said, nil
 	}
-	return err == nil, err
+	return err == nil, "", err
 }

@@ -95,10 +95,11 @@ asked() { [[ ! -e $ASKED ]] || paste -sd' ' "$ASKED"; }
 @test "nobody takes it: who failed, and with which words, in the one line" {
 	hook a-broken <<<'echo the dog ate it >&2; exit 1'
 	hook b-lacking <<<'echo missing: a tool >&2; exit 4'
-	fw_fails 1 'no hook can mount it (tried: a-broken, b-lacking, ' firmware add "$BATS_TEST_TMPDIR/img"
+	hook c-no <<<'echo noise >&2; echo too new a version >&2; exit 3'
+	fw_fails 1 'no hook can mount it (tried: a-broken, b-lacking, c-no, ' firmware add "$BATS_TEST_TMPDIR/img"
 	assert_has "$stderr" 'a-broken.hook: probe failed'
 	assert_has "$stderr" 'the dog ate it; b-lacking.hook: probe failed'
-	assert_has "$stderr" 'something it needs is missing: missing: a tool'
+	assert_has "$stderr" 'something it needs is missing: missing: a tool; c-no.hook: too new a version; for a new'
 	assert_eq '[]' "$(fw firmware list --json)"
 }
 
