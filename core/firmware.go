@@ -39,6 +39,9 @@ func (m *Manager) Add(ctx context.Context, path string, o AddOptions) (*registry
 		}
 	}
 	real, image, err := findSource(path)
+	if err == nil {
+		err = m.refuseOwn(real)
+	}
 	if err != nil {
 		return nil, err
 	}

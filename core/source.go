@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"unicode/utf8"
 
+	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
 
@@ -41,6 +42,27 @@ func findSource(path string) (real string, image bool, err error) {
 		return real, true, nil
 	}
 	return "", false, fmt.Errorf("cannot use %q as a firmware: it is neither a directory nor an image file", path)
+}
+
+// refuseOwn refuses what firmwared itself has mounted or made for an instance, of
+// this root or another one: a union over a union would write to one rw layer
+// behind the back of the other, and a lower goes with its firmware.
+func (m *Manager) refuseOwn(source string) error {
+	what := ""
+	for _, base := range []string{m.at.state, m.at.base} {
+		for dir, whose := range map[string]string{"workspaces": "an instance", "lowers": "a firmware"} {
+			if strings.HasPrefix(source, filepath.Join(base, dir)+"/") {
+				what = "inside the directories of " + whose
+			}
+		}
+	}
+	if label, err := mount.Source(source); what == "" && err == nil && strings.HasPrefix(label, "firmwared_") {
+		what = "a mount of an instance or a firmware"
+	}
+	if what == "" {
+		return nil
+	}
+	return fmt.Errorf("cannot use %q as a firmware: it is %s, and unions never nest: register what the instance was made of, with --base for what is to go on top", source, what)
 }
 
 // cause strips the operation and path that os errors carry: our messages name

@@ -241,3 +241,21 @@ func TestRemoveAllTakesImmutableOff(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestSourceIsOfTheTopmostMount(t *testing.T) {
+	dir, _ := filepath.EvalSymlinks(t.TempDir())
+	point := tmpfs(t, filepath.Join(dir, "m"))
+	write(t, filepath.Join(point, "d", "f"))
+	if got, err := Source(filepath.Join(point, "d")); err != nil || got != "test" {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := Source(dir); err != nil || got == "test" {
+		t.Errorf("beside the mount: got %q, %v", got, err)
+	}
+	if err := unix.Mount("upper", point, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Source(filepath.Join(point, "gone")); err != nil || got != "upper" {
+		t.Errorf("got %q, %v", got, err)
+	}
+}

@@ -28,6 +28,25 @@ func Below(dir string) ([]string, error) {
 	return points, nil
 }
 
+// Source is what the mount that path lies on was made of, as the mount table says
+// it: a device, or the label that its maker chose. It reads the whole table.
+func Source(path string) (string, error) {
+	infos, err := mountinfo.GetMounts(mountinfo.ParentsFilter(path))
+	if err != nil {
+		return "", fmt.Errorf("cannot read the mount table: %w", err)
+	}
+	var on *mountinfo.Info
+	for _, info := range infos { // of several at one place the last is on top
+		if on == nil || len(info.Mountpoint) >= len(on.Mountpoint) {
+			on = info
+		}
+	}
+	if on == nil {
+		return "", fmt.Errorf("cannot find the mount of %q", path)
+	}
+	return on.Source, nil
+}
+
 // Holder is a process that keeps a mount busy.
 type Holder struct {
 	PID  int
