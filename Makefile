@@ -84,7 +84,7 @@ install: man
 	install -m 0755 hooks/*.hook '$(DESTDIR)$(libexecdir)/firmwared/hooks'
 	install -m 0644 hooks/lib.bash '$(DESTDIR)$(libexecdir)/firmwared/hooks'
 	for f in profiles/*; do [ ! -f "$$f" ] || install -m 0644 "$$f" '$(DESTDIR)$(datadir)/firmwared/profiles' || exit 1; done
-	install -m 0644 hooks/CONTRACT.md $(wildcard README.md) '$(DESTDIR)$(docdir)'
+	install -m 0644 hooks/CONTRACT.md hooks/TUTORIAL.md $(wildcard README.md) '$(DESTDIR)$(docdir)'
 	install -m 0644 build/man/*.1 '$(DESTDIR)$(mandir)/man1'
 	install -m 0644 build/man/*.5 '$(DESTDIR)$(mandir)/man5'
 	install -m 0644 build/man/*.7 '$(DESTDIR)$(mandir)/man7'
