@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -100,33 +101,78 @@ func (d Dirs) Find(name string) (Hook, error) {
 	return Hook{}, missing
 }
 
-// List returns all hooks in name order. A hook or directory with a problem is an error of its own and hides nothing
-// but itself and the same name in later directories.
-func (d Dirs) List() ([]Hook, []error) {
-	var hooks []Hook
+// File returns the hook at a path that need not be in a hook directory; the same rules of trust hold.
+func File(path string) (Hook, error) {
+	h, err := load(strings.TrimSuffix(filepath.Base(path), Suffix), path)
+	switch {
+	case errors.Is(err, errMasked):
+		return h, fmt.Errorf("cannot use hook %s: it leads to /dev/null", path)
+	case errors.Is(err, fs.ErrNotExist):
+		return h, fmt.Errorf("cannot use hook %s: there is no such file", path)
+	}
+	return h, err
+}
+
+// Entry is a name in the hook directories. Exactly one of Hook.Path, Err and Masked is set.
+type Entry struct {
+	Name   string
+	Path   string // the file that decides
+	Hook   Hook
+	Err    error    // why it is refused
+	Masked bool     // Path leads to /dev/null
+	Hides  []string // files of the same name in later directories
+}
+
+// All returns every name in the directories, in name order, and the directories that cannot be read.
+func (d Dirs) All() ([]Entry, []error) {
 	var problems []error
-	seen := map[string]bool{}
+	byName := map[string]*Entry{}
 	for _, dir := range d {
-		entries, err := os.ReadDir(dir)
+		files, err := os.ReadDir(dir)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			problems = append(problems, fmt.Errorf("cannot read hook directory: %w", err))
 		}
-		for _, entry := range entries {
-			name, ok := strings.CutSuffix(entry.Name(), Suffix)
-			if !ok || seen[name] {
+		for _, file := range files {
+			name, ok := strings.CutSuffix(file.Name(), Suffix)
+			if !ok {
 				continue
 			}
-			seen[name] = true
-			h, err := load(name, filepath.Join(dir, entry.Name()))
-			switch {
-			case err == nil:
-				hooks = append(hooks, h)
-			case !errors.Is(err, errMasked) && !errors.Is(err, fs.ErrNotExist):
-				problems = append(problems, err)
+			path := filepath.Join(dir, file.Name())
+			if first := byName[name]; first != nil {
+				first.Hides = append(first.Hides, path)
+				continue
 			}
+			h, err := load(name, path)
+			if errors.Is(err, fs.ErrNotExist) {
+				continue // gone since the directory was read
+			}
+			e := &Entry{Name: name, Path: path, Hook: h, Err: err, Masked: errors.Is(err, errMasked)}
+			if e.Masked {
+				e.Err = nil
+			}
+			byName[name] = e
 		}
 	}
-	slices.SortFunc(hooks, func(a, b Hook) int { return strings.Compare(a.Name, b.Name) })
+	var entries []Entry
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		entries = append(entries, *byName[name])
+	}
+	return entries, problems
+}
+
+// List returns all usable hooks in name order. A hook or directory with a problem is an error of its own and hides
+// nothing but itself and the same name in later directories.
+func (d Dirs) List() ([]Hook, []error) {
+	var hooks []Hook
+	entries, problems := d.All()
+	for _, e := range entries {
+		switch {
+		case e.Err != nil:
+			problems = append(problems, e.Err)
+		case !e.Masked:
+			hooks = append(hooks, e.Hook)
+		}
+	}
 	return hooks, problems
 }
 

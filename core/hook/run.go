@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math"
 	"strconv"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,6 +37,10 @@ type Call struct {
 	Daemon        bool              // the hook may leave processes behind; they must not keep its stdout and stderr
 	Scope         string            // with Daemon: names, uniquely on the machine, what Sweep ends
 	Line          func(string)      // gets each line of stdout as it comes, escaped; nothing of stdout is kept then
+
+	// For testing hooks only: what breaks the contract's rules on purpose.
+	Edit func(env []string) []string // changes the complete environment
+	Stop syscall.Signal              // what the end of ctx sends instead of TERM
 }
 
 // The clean-up has clocks of its own, which no caller's context shortens.
@@ -53,6 +58,9 @@ func (r *Runner) Run(ctx context.Context, c Call) ([]byte, error) {
 	env, err := r.env(&c, limit, marks)
 	if err != nil {
 		return nil, err
+	}
+	if c.Edit != nil {
+		env = c.Edit(env)
 	}
 	failure := &Error{Hook: c.Hook.Name, Path: c.Hook.Path, Action: c.Action, Layer: c.Layer, Object: c.Object,
 		Exit: -1, Limit: limit}
@@ -78,6 +86,9 @@ func (r *Runner) Run(ctx context.Context, c Call) ([]byte, error) {
 	r.log(&c, result)
 	return out.data, result.Err
 }
+
+// Environ is the complete environment that Run would give a call now.
+func (r *Runner) Environ(c Call) ([]string, error) { return r.env(&c, r.limit(&c), newMarks(&c)) }
 
 // limit is the call's time limit.
 func (r *Runner) limit(c *Call) time.Duration {
@@ -116,7 +127,7 @@ func (r *Runner) env(c *Call, limit time.Duration, m marks) ([]string, error) {
 func (r *Runner) attend(ctx context.Context, p *process, c *Call, failure *Error) {
 	timer := time.NewTimer(failure.Limit)
 	defer timer.Stop()
-	stopped := true
+	stopped, sig := true, unix.SIGTERM
 	select {
 	case <-p.exited:
 		stopped = false
@@ -124,9 +135,12 @@ func (r *Runner) attend(ctx context.Context, p *process, c *Call, failure *Error
 		failure.TimedOut = true
 	case <-ctx.Done():
 		failure.Err = context.Cause(ctx)
+		if c.Stop != 0 {
+			sig = c.Stop
+		}
 	}
 	if stopped {
-		_ = p.leaf.signal(unix.SIGTERM)
+		_ = p.leaf.signal(sig)
 		r.waitGrace(p.leaf)
 	}
 	keep := c.Daemon && !stopped

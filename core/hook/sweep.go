@@ -25,13 +25,7 @@ func (r *Runner) Sweep(scope string) error {
 	if !validScope(scope) {
 		return fmt.Errorf("cannot end the daemon of a hook: bad scope %q", scope)
 	}
-	var l leaf = &session{mark: scopeMark(scope)}
-	if r.grouped() {
-		g := r.open(scopePrefix + scope)
-		if _, err := os.Stat(g.Path()); err == nil {
-			l = g
-		}
-	}
+	l := r.scopeLeaf(scope)
 	ctx, cancel := context.WithTimeout(context.Background(), leaveByItself)
 	defer cancel()
 	if l.waitEmpty(ctx) != nil {
@@ -39,6 +33,28 @@ func (r *Runner) Sweep(scope string) error {
 		r.waitGrace(l)
 	}
 	return dissolve(l, "what a hook left for "+scope)
+}
+
+// scopeLeaf is what holds the processes of a scope.
+func (r *Runner) scopeLeaf(scope string) leaf {
+	if r.grouped() {
+		g := r.open(scopePrefix + scope)
+		if _, err := os.Stat(g.Path()); err == nil {
+			return g
+		}
+	}
+	return &session{mark: scopeMark(scope)}
+}
+
+// Running returns the processes that the calls of a scope left behind, once they have had the time to end.
+func (r *Runner) Running(scope string, patience time.Duration) []int {
+	l := r.scopeLeaf(scope)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if l.waitEmpty(ctx) == nil {
+		return nil
+	}
+	return l.procs()
 }
 
 // Scopes names the scopes that have a leaf. Where there is no cgroup2, none can be found.
