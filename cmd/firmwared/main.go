@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"firmwared/core/conformance"
 	"firmwared/core/sandbox"
 	"firmwared/core/supervisor"
 )
@@ -25,6 +26,8 @@ func main() {
 			supervisor.Main()
 		case sandbox.InitArg:
 			sandbox.Main()
+		case conformance.Arg:
+			conformance.Main()
 		}
 	}
 	os.Exit(run(os.Args))

@@ -87,3 +87,21 @@ func holds(proc, point string) bool {
 	}
 	return false
 }
+
+// Points counts the mounts at every mount point that a process sees, given as its directory in /proc.
+func Points(proc string) (map[string]int, error) {
+	table, err := os.Open(filepath.Join(proc, "mountinfo"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the mount table: %w", err)
+	}
+	defer table.Close()
+	infos, err := mountinfo.GetMountsFromReader(table, nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the mount table of %s: %w", proc, err)
+	}
+	points := map[string]int{}
+	for _, info := range infos {
+		points[info.Mountpoint]++
+	}
+	return points, nil
+}
