@@ -147,6 +147,11 @@ func (m *Manager) unmountRoot() {
 	if m.at.base != m.at.state {
 		_ = os.Remove(m.at.base)
 	}
+	m.removeGroups()
+}
+
+// removeGroups takes the program's cgroups away as far as they are empty. Who needs one makes it anew.
+func (m *Manager) removeGroups() {
 	for _, group := range [][]string{{cgroupRoot, m.at.key, "hooks"}, {cgroupRoot, m.at.key, "supervisors"}, {cgroupRoot, m.at.key}, {cgroupRoot}} {
 		_ = os.Remove(cgroup.Open(group...).Path())
 	}

@@ -31,14 +31,14 @@ as_nobody() {
 	local command
 	fw_ok help
 	assert_eq '' "$stderr"
-	for command in firmware prepare start run kill restart remount drop list show get set logs config version; do
+	for command in firmware prepare start run kill restart remount drop list show get set logs hook config version; do
 		grep -qE "^ +$command\b" <<<"$output" || fail "help lacks $command: $output"
 	done
 }
 
 @test "every command explains itself" {
 	local command
-	for command in 'firmware add' 'firmware list' 'firmware show' 'firmware unmount' 'firmware remove' prepare start run \
+	for command in 'firmware add' 'firmware list' 'firmware show' 'firmware unmount' 'firmware remove' 'hook list' 'hook show' 'hook env' 'hook test' prepare start run \
 		kill restart remount drop list show get set logs config version; do
 		# shellcheck disable=SC2086 # the words of a subcommand
 		fw_ok $command --help

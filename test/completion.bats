@@ -79,6 +79,7 @@ all_offers() {
 	all_offers 'box-two' firmwared start box-t
 	all_offers 'alpha' firmwared prepare al
 	all_offers 'alpha' firmwared firmware show a
+	all_offers 'squashfs' firmwared hook show sq
 }
 
 @test "file names where a path is wanted" {

@@ -82,13 +82,9 @@ func firmwareAdd(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
-	options := map[string]string{}
-	for _, option := range c.StringSlice("option") {
-		key, value, ok := strings.Cut(option, "=")
-		if !ok || key == "" {
-			return usagef("--option %q is not K=V", option)
-		}
-		options[key] = value
+	given, err := options(c)
+	if err != nil {
+		return err
 	}
 	m, err := enter(c)
 	if err != nil {
@@ -98,7 +94,7 @@ func firmwareAdd(c *cli.Context) error {
 	show, end := progress("sha256")
 	fw, err := m.Add(c.Context, args[0], core.AddOptions{
 		Name: c.String("name"), Base: c.String("base"), Hook: c.String("hook"), SHA256: c.String("sha256"),
-		Options: options, Copy: c.Bool("copy"), Progress: show,
+		Options: given, Copy: c.Bool("copy"), Progress: show,
 	})
 	end()
 	if err == nil {

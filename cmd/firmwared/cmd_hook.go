@@ -5,13 +5,16 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/urfave/cli/v2"
 
 	"firmwared/core"
 	"firmwared/core/conformance"
+	"firmwared/core/hook"
 )
 
 func hookCommand() *cli.Command {
@@ -19,6 +22,43 @@ func hookCommand() *cli.Command {
 		Name:  "hook",
 		Usage: "list, explain and test hooks, which do the file-system work",
 		Subcommands: []*cli.Command{
+			{
+				Name:      "list",
+				Aliases:   []string{"ls"},
+				Usage:     "list the hooks, also those that cannot be used",
+				UsageText: "firmwared hook list [--json]",
+				Description: `State ok, refused (the file or a directory above it can be changed by others than
+root), broken (describe does not work) or masked (it leads to /dev/null).`,
+				Flags:  []cli.Flag{jsonFlag()},
+				Action: hookList,
+			},
+			{
+				Name:         "show",
+				Usage:        "show what a hook says of itself, and its time limits",
+				UsageText:    "firmwared hook show NAME [--json]",
+				Flags:        []cli.Flag{jsonFlag()},
+				Action:       hookShow,
+				BashComplete: completeHooks,
+			},
+			{
+				Name:      "env",
+				Usage:     "print the environment that a hook would get",
+				UsageText: "firmwared hook env NAME ACTION [LAYER] [FIRMWARE|INSTANCE] [--export|--json]",
+				Description: `ACTION is describe, probe, mount, remount or unmount. LAYER is lower or union; it can
+be left out where the hook has only one. For a firmware (probe, lower) or an
+instance that is mounted (union) the values are its own, else they are made up.
+The FIRMWARED_X_ variable is another one each time and means nothing.
+
+   firmwared hook env mount mount union
+   firmwared hook env mount probe fw
+   ( eval "$(firmwared hook env mount unmount box --export)"; sh -x ./my.hook )`,
+				Flags: []cli.Flag{
+					&cli.BoolFlag{Name: "export", Usage: "print commands for a shell"},
+					jsonFlag(),
+				},
+				Action:       hookEnv,
+				BashComplete: completeHooks,
+			},
 			{
 				Name:      "test",
 				Usage:     "drive every clause of the hook contract against a hook",
@@ -42,10 +82,109 @@ reason. Exit status 1 when a clause failed.
 					&cli.BoolFlag{Name: "tap", Usage: "print the Test Anything Protocol"},
 					jsonFlag(),
 				},
-				Action: hookTest,
+				Action:       hookTest,
+				BashComplete: completeHooks,
 			},
 		},
 	}
+}
+
+func hookList(c *cli.Context) error {
+	if _, err := exactly(c, 0); err != nil {
+		return err
+	}
+	m, err := look(c)
+	if err != nil {
+		return err
+	}
+	infos, broken := m.Hooks(c.Context)
+	if c.Bool("json") {
+		return errors.Join(printJSON(infos), broken)
+	}
+	var rows [][]string
+	for _, i := range infos {
+		text := i.Summary
+		if i.State != "ok" {
+			text = i.Problem
+		}
+		rows = append(rows, []string{i.Name, i.State, strings.Join(i.Layers, ","), i.Path, text})
+	}
+	return errors.Join(table("NAME STATE LAYERS PATH SUMMARY", rows), broken)
+}
+
+func hookShow(c *cli.Context) error {
+	args, err := exactly(c, 1)
+	if err != nil {
+		return err
+	}
+	m, err := look(c)
+	if err != nil {
+		return err
+	}
+	i, err := m.ShowHook(c.Context, args[0])
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		return printJSON(i)
+	}
+	field("name", i.Name)
+	field("path", i.Path)
+	field("hides", strings.Join(i.Hides, " "))
+	field("state", i.State)
+	field("problem", i.Problem)
+	field("layers", strings.Join(i.Layers, " "))
+	field("summary", i.Summary)
+	field("formats", strings.Join(i.Formats, " "))
+	field("requires", strings.Join(i.Requires, " "))
+	field("options", strings.Join(i.Options, " "))
+	field("magic", strings.Join(i.Magic, " "))
+	field("remount", i.Remount)
+	field("daemon", i.Daemon)
+	var limits []string
+	for _, action := range slices.Sorted(maps.Keys(i.Limits)) {
+		limits = append(limits, fmt.Sprintf("%s %vs", action, i.Limits[action]))
+	}
+	field("timeouts", strings.Join(limits, ", "))
+	return nil
+}
+
+func hookEnv(c *cli.Context) error {
+	args, program := words(c)
+	if len(args) < 2 || len(args) > 4 || program != nil || c.Bool("export") && c.Bool("json") {
+		return usagef("usage: %s", c.Command.UsageText)
+	}
+	layer, object := "", ""
+	rest := args[2:]
+	if len(rest) > 0 && (len(rest) == 2 || rest[0] == hook.LayerLower || rest[0] == hook.LayerUnion) {
+		layer, rest = rest[0], rest[1:]
+	}
+	if len(rest) > 0 {
+		object = rest[0]
+	}
+	m, err := look(c)
+	if err != nil {
+		return err
+	}
+	env, err := m.HookEnv(c.Context, args[0], args[1], layer, object)
+	if err != nil {
+		return err
+	}
+	if c.Bool("json") {
+		values := map[string]string{}
+		for _, entry := range env {
+			name, value, _ := strings.Cut(entry, "=")
+			values[name] = value
+		}
+		return printJSON(values)
+	}
+	for _, entry := range env {
+		if name, value, _ := strings.Cut(entry, "="); c.Bool("export") {
+			entry = fmt.Sprintf("export %s='%s'", name, strings.ReplaceAll(value, "'", `'\''`))
+		}
+		fmt.Println(entry)
+	}
+	return nil
 }
 
 // options reads every --option K=V.

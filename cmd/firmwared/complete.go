@@ -33,6 +33,14 @@ func completeFirmwares(c *cli.Context) {
 	})
 }
 
+func completeHooks(c *cli.Context) {
+	complete(c, func(m *core.Manager) {
+		for _, name := range m.HookNames() {
+			fmt.Println(name)
+		}
+	})
+}
+
 func complete(c *cli.Context, names func(*core.Manager)) {
 	// The library calls this with the word under way second to last.
 	if n := len(os.Args); n > 2 && strings.HasPrefix(os.Args[n-2], "-") {

@@ -23,9 +23,12 @@ func mountShows(k *kit, layer string) error {
 	}
 	r := o.mount()
 	if r.is(hook.ExitMissing) == nil {
-		return skipped("the mount says " + r.String())
+		return skipped(cannotMount + r.String())
 	}
-	if err := errors.Join(r.done(), o.verify()); err != nil {
+	if err := r.done(); err != nil {
+		return err
+	}
+	if err := o.verify(); err != nil {
 		return err
 	}
 	if layer == hook.LayerUnion {
@@ -177,6 +180,7 @@ func oddPaths(k *kit, layer string) error {
 	if err != nil {
 		return err
 	}
+	probed := k.probe(k.sample)
 	for _, name := range oddNames {
 		path := filepath.Join(o.at("firmware"), name)
 		if err := os.Rename(o.vars[hook.VarFirmware], path); err != nil {
@@ -186,7 +190,7 @@ func oddPaths(k *kit, layer string) error {
 		if err := o.again(); err != nil {
 			return err
 		}
-		err := k.probe(path).done()
+		err := k.probe(path).is(probed.exit)
 		if err == nil {
 			err = o.mounted()
 		}

@@ -17,17 +17,20 @@ func probeMine(k *kit, _ string) error {
 	if r.is(hook.ExitMissing) == nil {
 		return skipped("the probe says " + r.String())
 	}
+	if r.is(hook.ExitNotMine) == nil && len(k.spec.Options) > 0 {
+		return skipped("the probe says no, but does not get the options either: this hook is for --hook only")
+	}
 	return r.done()
 }
 
 // probeNotMine offers what no hook but one of that very kind can take: an empty file, noise, text; a directory to a
-// hook of images. What cannot be read may be any failure.
+// hook that cannot mount it. What cannot be read may be any failure.
 func probeNotMine(k *kit, _ string) error {
 	dir := filepath.Join(k.dir, "strange")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = errors.Join(k.tidy(), os.RemoveAll(dir)) }()
 	noise := make([]byte, 256<<10)
 	_, _ = rand.Read(noise)
 	files := map[string][]byte{"an empty file": nil, "random bytes": noise, "a text": []byte("#!/bin/sh\necho hello\n")}
@@ -40,10 +43,8 @@ func probeNotMine(k *kit, _ string) error {
 			return fmt.Errorf("%s, status 3 wanted: %w", name, err)
 		}
 	}
-	if info, err := os.Stat(k.sample); err == nil && !info.IsDir() {
-		if err := k.probe(dir).is(hook.ExitNotMine); err != nil {
-			return fmt.Errorf("a directory, status 3 wanted: %w", err)
-		}
+	if r := k.probe(dir); r.is(hook.ExitNotMine) != nil && !k.takes(dir) {
+		return fmt.Errorf("a directory that it cannot mount, status 3 wanted: %v", r)
 	}
 	for _, path := range []string{filepath.Join(dir, "missing"), "/dev/null"} {
 		if r := k.probe(path); r.done() == nil || r.late {
@@ -51,6 +52,16 @@ func probeNotMine(k *kit, _ string) error {
 		}
 	}
 	return nil
+}
+
+// takes says whether the hook can mount a firmware.
+func (k *kit) takes(path string) bool {
+	o, err := k.object(hook.LayerLower)
+	if err != nil {
+		return false
+	}
+	o.vars[hook.VarFirmware] = path
+	return o.mounted() == nil
 }
 
 // probePure asks about the sample and about what is not the hook's.

@@ -61,19 +61,26 @@ type skipped string
 
 func (s skipped) Error() string { return string(s) }
 
+// cannotMount begins the reason of a clause that is skipped because no mount works.
+const cannotMount = "it cannot be mounted: "
+
 // Sum is a line about all verdicts, and whether a clause failed.
 func Sum(all []Verdict) (text string, failed bool) {
 	count := map[Result]int{}
 	var failures []string
+	unmounted := ""
 	for _, v := range all {
 		count[v.Result]++
 		if v.Result == Fail {
 			failures = append(failures, v.Clause)
+		}
+		if v.Result == Skip && strings.Contains(v.Why, cannotMount) {
+			unmounted = "; what needs a mount was not tested: " + v.Why
 		}
 	}
 	text = fmt.Sprintf("%d clauses: %d ok, %d failed, %d warnings, %d skipped", len(all), count[OK], count[Fail], count[Warn], count[Skip])
 	if len(failures) > 0 {
 		text += "; failed: " + strings.Join(failures, " ")
 	}
-	return text, len(failures) > 0
+	return text + unmounted, len(failures) > 0
 }
