@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
@@ -50,6 +52,9 @@ func (m *Manager) callMount(ctx context.Context, c hook.Call, point string, veri
 			return nil
 		}
 		err = fmt.Errorf("%s: hook %s reported success, but %w", c.Object, c.Hook.Name, err)
+		if errors.Is(err, unix.ENOTCONN) && !c.Daemon {
+			err = fmt.Errorf("%w; what a hook leaves running is ended unless its describe says daemon=yes", err)
+		}
 	}
 	// Undone even if the user has had enough of waiting: ctx may be over.
 	undo := m.callUnmount(context.WithoutCancel(ctx), c, point, reasonFailedMount)
@@ -75,7 +80,9 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 	}
 	c.Vars = vars
 	_, err := m.runner.Run(ctx, c)
-	if c.Daemon {
+	var failed *hook.Error
+	busy := errors.As(err, &failed) && failed.Busy() && !mount.Free(point)
+	if c.Daemon && !busy { // who uses the mount needs its daemon
 		err = errors.Join(err, m.runner.Sweep(c.Scope))
 	}
 	if mount.Free(point) {
@@ -84,8 +91,7 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 	if err == nil {
 		err = fmt.Errorf("%s: hook %s reported success, but %s is still mounted", c.Object, c.Hook.Name, point)
 	}
-	var failed *hook.Error
-	if errors.As(err, &failed) && failed.Busy() {
+	if busy {
 		if holders := mount.Holders(point); len(holders) > 0 {
 			return fmt.Errorf("%w; %s is held by %s", err, point, firstOf(holders))
 		}

@@ -26,10 +26,23 @@ type Point struct {
 // Stat looks at path in the caller's mount namespace. A symlink at its end is
 // not followed.
 func Stat(path string) (Point, error) {
-	var p Point
+	p, err := look(path, 0)
+	if err != nil {
+		return p, err
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(path, &fs); err != nil {
+		return p, fmt.Errorf("cannot look at mount point %q: %w", path, err)
+	}
+	p.ReadOnly = fs.Flags&unix.ST_RDONLY != 0
+	return p, nil
+}
+
+// look is Stat but for ReadOnly.
+func look(path string, flags int) (p Point, err error) {
 	var sx unix.Statx_t
-	flags := unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
-	err := unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_MNT_ID_UNIQUE, &sx)
+	flags |= unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	err = unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_MNT_ID_UNIQUE, &sx)
 	if err == nil && sx.Mask&unix.STATX_MNT_ID_UNIQUE == 0 {
 		err = unix.Statx(unix.AT_FDCWD, path, flags, unix.STATX_MNT_ID, &sx)
 	}
@@ -38,11 +51,6 @@ func Stat(path string) (Point, error) {
 	}
 	p.ID = sx.Mnt_id
 	p.Root = sx.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
-	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err != nil {
-		return p, fmt.Errorf("cannot look at mount point %q: %w", path, err)
-	}
-	p.ReadOnly = fs.Flags&unix.ST_RDONLY != 0
 	return p, nil
 }
 
@@ -53,10 +61,14 @@ func Is(path string, id uint64) bool {
 	return err == nil && p.Root && p.ID == id
 }
 
-// Free tells whether path is missing or no mount point.
+// Free tells whether path is missing or no mount point. A FUSE file system is not asked anything, as its daemon may
+// be dead (ENOTCONN) or stuck; what cannot be looked at for another reason than that it is not there is not free.
 func Free(path string) bool {
-	p, err := Stat(path)
-	return err != nil || !p.Root
+	p, err := look(path, unix.AT_STATX_DONT_SYNC)
+	if err != nil {
+		return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR)
+	}
+	return !p.Root
 }
 
 // BindShared binds dir on target and makes the new mount shared in a peer group
