@@ -263,6 +263,9 @@ func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
 		if !m.unionMounted(inst.ID, u) {
 			return fmt.Errorf("%s: hook %s reported success, but the union is no longer mounted", call.Object, call.Hook.Name)
 		}
+		if m.lowerLost(u) {
+			return fmt.Errorf("the firmware below instance %s is gone: it was unmounted, or the daemon of its hook has ended; restart the instance", inst.Name)
+		}
 		old, err := m.outdated(ctx, u)
 		if err == nil && old {
 			err = fmt.Errorf("instance %s still stands on the old firmware directory, which was deleted and made anew: restart it to see the new one", inst.Name)

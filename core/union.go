@@ -42,7 +42,7 @@ func (m *Manager) unionMounted(id string, u union) bool {
 func (m *Manager) ensureUnion(ctx context.Context, inst *registry.Instance, fresh bool, reason string) error {
 	u, found := m.readUnion(inst.ID)
 	if found {
-		stale := fresh || u.Used || !m.unionMounted(inst.ID, u)
+		stale := fresh || u.Used || !m.unionMounted(inst.ID, u) || m.lowerLost(u)
 		if !stale {
 			var err error
 			if stale, err = m.outdated(ctx, u); err != nil {
@@ -57,6 +57,12 @@ func (m *Manager) ensureUnion(ctx context.Context, inst *registry.Instance, fres
 		}
 	}
 	return m.mountUnion(ctx, inst)
+}
+
+// lowerLost tells whether a lower below a union is not the mount that it was: it was unmounted, or the daemon that its
+// hook left has ended.
+func (m *Manager) lowerLost(u union) bool {
+	return slices.ContainsFunc(u.Lowers, func(l lower) bool { return !m.isMounted(l) })
 }
 
 // outdated tells whether a firmware that a union stands on has a newer
@@ -149,7 +155,7 @@ func (m *Manager) standOn(ctx context.Context, inst *registry.Instance, chain []
 			}
 			locks = append(locks, lock)
 		}
-		if !slices.ContainsFunc(u.Lowers, func(l lower) bool { return !m.isMounted(l) }) {
+		if !m.lowerLost(*u) {
 			break
 		}
 		unlock()
