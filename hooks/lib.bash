@@ -164,7 +164,7 @@ loop_attach() {
 			return 0
 		fi
 		rm -f -- "$record"
-		[[ -e /sys/block/${LOOP##*/}/loop/backing_file ]] || break
+		[[ -r $file ]] || break # whoever was faster may have gone already, so the device tells nothing
 	done
 	fatal "cannot attach $file to a loop device: $said"
 }
