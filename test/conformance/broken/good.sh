@@ -89,7 +89,7 @@ attach() {
 		record
 		said=$(losetup -r "$LOOP" "$FIRMWARED_FIRMWARE" 2>&1) && return 0
 		rm -f "$FIRMWARED_STATE/loop"
-		[ -e "/sys/block/${LOOP##*/}/loop/backing_file" ] || break
+		[ -r "$FIRMWARED_FIRMWARE" ] || break # whoever was faster may be gone already: only this tells
 		try=$((try + 1))
 	done
 	fatal 1 "cannot attach a loop device: $said"
