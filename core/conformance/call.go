@@ -88,7 +88,7 @@ func (k *kit) call(q request) result {
 		r.exit, r.err = -1, err
 	}
 	r.left = commands(runner.Running(scope, reapPatience))
-	if q.scope == "" || !k.d.Daemon {
+	if len(r.left) > 0 && (q.scope == "" || !k.d.Daemon) { // to find out again that there is nobody would cost more than a call
 		_ = runner.Sweep(scope)
 	}
 	if r.late {

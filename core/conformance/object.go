@@ -211,8 +211,11 @@ func (o *object) purge() error {
 	if o.free() != nil && o.k.works[o.layer] == nil && len(o.k.late) == 0 {
 		o.unmount()
 	}
-	runner := &hook.Runner{Cgroup: append(groups(o.k.spec.Token), "hooks")}
-	err := runner.Sweep(fmt.Sprintf("%s-%s", o.k.spec.Token, filepath.Base(o.dir)))
+	var err error
+	if o.k.d.Daemon {
+		runner := &hook.Runner{Cgroup: append(groups(o.k.spec.Token), "hooks")}
+		err = runner.Sweep(fmt.Sprintf("%s-%s", o.k.spec.Token, filepath.Base(o.dir)))
+	}
 	err = errors.Join(err, unmountBelow(o.dir), freeLoops(o.dir+"/"))
 	return errors.Join(err, mount.RemoveAll(o.dir))
 }
