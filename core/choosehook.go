@@ -56,7 +56,7 @@ func (m *Manager) namedHook(ctx context.Context, fw *registry.Firmware, name str
 // from being asked; its words come with the answer.
 func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hook, hook.Description, error) {
 	found, problems := m.hooks.List()
-	m.warn(problems)
+	m.warn(problems...)
 	var source io.ReaderAt
 	if fw.Image {
 		image, err := os.Open(fw.Path)
@@ -74,7 +74,7 @@ func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hoo
 			if ctx.Err() != nil {
 				return h, d, err
 			}
-			m.warn([]error{err})
+			m.warn(err)
 			continue
 		}
 		if !d.HasLayer(hook.LayerLower) {
@@ -92,7 +92,7 @@ func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hoo
 			failed = append(failed, err)
 			why = append(why, err.Error())
 		case mine:
-			m.warn(failed)
+			m.warn(failed...)
 			return h, d, nil
 		case said != "":
 			why = append(why, said)
@@ -101,7 +101,7 @@ func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hoo
 	return hook.Hook{}, hook.Description{}, m.noHook(fw, tried, why)
 }
 
-func (m *Manager) warn(problems []error) {
+func (m *Manager) warn(problems ...error) {
 	for _, err := range problems {
 		m.notice(fmt.Sprintf("warning: %v", err))
 	}

@@ -21,10 +21,14 @@ func (m *Manager) newRunner(verbose bool) *hook.Runner {
 	return &hook.Runner{
 		Lib: m.cfg.LibDir,
 		Timeout: func(name, action string) time.Duration {
-			if limit, ok := m.cfg.Timeout(name, action); ok {
-				return limit
+			limit, set := m.cfg.Timeout(name, action)
+			if _, ok := hook.FindMoment(action); ok {
+				limit, set = m.cfg.Timeout(action, "d") // by the name of the directory: dead.d
 			}
-			return hook.DefaultTimeout(action)
+			if !set {
+				return hook.DefaultTimeout(action)
+			}
+			return limit
 		},
 		Verbose:  verbose,
 		Log:      func(l hook.Line) { m.logHook(l, verbose) },

@@ -87,6 +87,9 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst re
 	}
 	err = m.ensureUnion(ctx, &inst, false, reasonFailedMount)
 	if err == nil {
+		err = m.moment(ctx, hook.ActionPrepared, &inst, nil)
+	}
+	if err == nil {
 		inst.Removing = false
 		err = m.store.Instances.Save(&inst)
 	}
@@ -128,7 +131,8 @@ func (m *Manager) registerInstance(ctx context.Context, fw *registry.Firmware, i
 }
 
 // change runs do with an instance locked exclusively and its record read anew:
-// it may have been dropped or changed since it was found.
+// it may have been dropped or changed since it was found, and its last run may
+// have ended without anybody there to do what is due then.
 func (m *Manager) change(ctx context.Context, inst *registry.Instance, do func() error) error {
 	lock, err := m.store.Lock(ctx, "i-"+inst.ID, registry.Exclusive)
 	if err != nil {
@@ -144,6 +148,7 @@ func (m *Manager) change(ctx context.Context, inst *registry.Instance, do func()
 	if inst.Removing {
 		return fmt.Errorf("instance %s is being dropped", inst.Name)
 	}
+	m.settle(ctx, inst)
 	return do()
 }
 
@@ -171,6 +176,7 @@ func (m *Manager) Drop(ctx context.Context, inst *registry.Instance, o DropOptio
 		return "", err
 	}
 	*inst = *now
+	m.settle(ctx, inst)
 	if m.status(inst.ID).Alive() {
 		if !o.Force {
 			lock.Unlock()
@@ -215,12 +221,16 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 		}
 	}
 	m.clearProcess(ctx, inst.ID)
+	dropped := m.findMoment(hook.ActionDropped, inst, nil)
 	for _, dir := range []string{m.at.workspace(inst.ID), m.at.runtime(inst.ID)} {
 		if err := mount.RemoveAll(dir); err != nil {
 			return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)
 		}
 	}
-	return m.store.Instances.Delete(inst.ID)
+	if err := m.store.Instances.Delete(inst.ID); err != nil {
+		return err
+	}
+	return m.callMoment(context.WithoutCancel(ctx), dropped, nil)
 }
 
 func (m *Manager) keepLayer(inst *registry.Instance) error {

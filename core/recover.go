@@ -37,7 +37,7 @@ func (m *Manager) recover(ctx context.Context) {
 		switch {
 		case err == nil:
 			mark.End()
-		case errors.Is(err, registry.ErrLocked), errors.Is(err, errStarted):
+		case errors.Is(err, registry.ErrLocked):
 			mark.Abandon()
 		default:
 			m.notice(fmt.Sprintf("warning: cannot clean up after an interrupted command: %v", err))
@@ -48,7 +48,8 @@ func (m *Manager) recover(ctx context.Context) {
 
 // recoverInstance finishes the drop of an instance that was being made or
 // dropped, or that was to end with its run, and takes away a union that was never
-// verified. errStarted says that it must be looked at again when it has ended.
+// verified. One that runs needs nothing: its supervisor holds a mark of its own
+// if something is due when that is killed.
 func (m *Manager) recoverInstance(ctx context.Context, id string) error {
 	lock, err := m.store.TryLock("i-"+id, registry.Exclusive)
 	if err != nil {
@@ -66,11 +67,9 @@ func (m *Manager) recoverInstance(ctx context.Context, id string) error {
 	}
 	if m.status(id).Alive() {
 		lock.Unlock()
-		if inst.Ephemeral {
-			return errStarted
-		}
 		return nil
 	}
+	m.settle(ctx, inst)
 	if inst.Removing || inst.Ephemeral {
 		inst.Removing = true
 		if err := m.remove(ctx, inst); err != nil {

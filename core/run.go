@@ -55,24 +55,17 @@ func (m *Manager) PrepareToRun(ctx context.Context, key string, add AddOptions, 
 	}
 }
 
-// EndRun drops an ephemeral instance whose run is over. With again it is only
-// left to the next command that finds it ended: somebody detached from it.
-func (m *Manager) EndRun(ctx context.Context, inst *registry.Instance, again bool) error {
-	mark, ok := m.runs.LoadAndDelete(inst.ID)
-	if !ok {
+// EndRun does what is due when a run that this process waited for is over: the
+// hooks of dead.d, and the drop of an ephemeral instance. With detached it goes
+// on, and its supervisor will see to that.
+func (m *Manager) EndRun(ctx context.Context, inst *registry.Instance, detached bool) error {
+	if mark, ok := m.runs.LoadAndDelete(inst.ID); ok {
+		defer mark.(*registry.Mark).End()
+	}
+	if detached {
 		return nil
 	}
-	if again {
-		mark.(*registry.Mark).Abandon()
-		return nil
-	}
-	defer mark.(*registry.Mark).End()
-	_, err := m.Drop(ctx, inst, DropOptions{Force: true})
-	var gone *registry.NotFoundError
-	if errors.As(err, &gone) { // somebody dropped it while it ran
-		return nil
-	}
-	return err
+	return m.finishRun(ctx, inst, true)
 }
 
 // Begin starts pid 1 with plain pipes, supervised by this process: it dies with
@@ -81,7 +74,7 @@ func (m *Manager) Begin(ctx context.Context, inst *registry.Instance, o StartOpt
 	err = m.change(ctx, inst, func() error {
 		spec, err := m.readyToStart(ctx, inst, o, false)
 		if err == nil {
-			run, err = supervisor.Begin(ctx, spec, streams)
+			run, err = m.beginHere(ctx, inst, spec, streams)
 		}
 		return m.explainStart(inst, err)
 	})
@@ -94,7 +87,15 @@ func (m *Manager) StartAttached(ctx context.Context, inst *registry.Instance, o 
 	err = m.change(ctx, inst, func() error {
 		spec, err := m.readyToStart(ctx, inst, o, true)
 		if err == nil {
-			_, session, err = supervisor.LaunchAttached(ctx, spec)
+			err = m.beginDetached(ctx, inst, spec, func(spec supervisor.Spec) (pid int, err error) {
+				st, s, err := supervisor.LaunchAttached(ctx, spec)
+				session = s
+				return st.PID, err
+			})
+		}
+		if err != nil && session != nil {
+			session.Close()
+			session = nil
 		}
 		return m.explainStart(inst, err)
 	})

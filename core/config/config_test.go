@@ -189,3 +189,41 @@ func TestNoKeyIsNamedAsTheContract(t *testing.T) {
 		}
 	}
 }
+
+func TestEnvironGivesTheSameSettings(t *testing.T) {
+	set := []string{"FIRMWARED_ROOT=/elsewhere", "FIRMWARED_STATE_DIR=/old", "FIRMWARED_HOOK_TIMEOUTS=dead.d=2m", "FIRMWARED_JOBS=7",
+		"FIRMWARED_UNHEARD_OF=1", "PATH=/bin", "FIRMWARED_CONFIG=/other"}
+	getenv := func(entries []string) func(string) string {
+		return func(name string) string {
+			for _, entry := range entries {
+				if key, value, _ := strings.Cut(entry, "="); key == name {
+					return value
+				}
+			}
+			return ""
+		}
+	}
+	file := write(t, "jobs = 3\nlog_max = 65537\n")
+	before, err := Load(file, true, "/root dir", getenv(set))
+	if err != nil {
+		t.Fatal(err)
+	}
+	environ := before.Environ(set)
+	after, err := Load("", false, "", getenv(environ))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, e := range before.Entries() {
+		if got := after.Entries()[i].Value; got != e.Value {
+			t.Errorf("%s: %s became %s", e.Key, e.Value, got)
+		}
+	}
+	if after.StateDir != "/root dir" || after.Jobs != 7 || after.LogMax != 65537 || after.File != file {
+		t.Errorf("%+v", after)
+	}
+	for _, entry := range environ {
+		if strings.HasPrefix(entry, "PATH=") || strings.HasPrefix(entry, "FIRMWARED_UNHEARD") || strings.HasPrefix(entry, "FIRMWARED_ROOT") {
+			t.Errorf("%s was kept", entry)
+		}
+	}
+}

@@ -54,7 +54,7 @@ var settings = []setting{
 		"Program and arguments of pid 1 for instances whose property cmdline does not say."),
 	countSetting("jobs", 0, 1024, func(c *Config) *int { return &c.Jobs },
 		"How many objects a command works on at once; 0 is the number of processors."),
-	timeoutsSetting("hook_timeouts", "Time limits of hooks, by hook or by hook and action; others keep the contract's."),
+	timeoutsSetting("hook_timeouts", "Time limits of hooks, by hook or by hook and action, and of life-cycle hooks by directory, as \"dead.d\"; others keep the contract's."),
 	textSetting("detach_keys", "ctrl-]", "keys separated by commas", checkKeys,
 		func(c *Config) *string { return &c.DetachKeys },
 		"The keys that leave an attached console without ending the instance."),

@@ -19,6 +19,14 @@ const (
 	ActionUnmount  = "unmount"
 )
 
+// Actions of life-cycle hooks: the moments of an instance's life.
+const (
+	ActionPrepared = "prepared"
+	ActionStarted  = "started"
+	ActionDead     = "dead"
+	ActionDropped  = "dropped"
+)
+
 // Layers that mount, remount and unmount work on.
 const (
 	LayerLower = "lower"
@@ -37,24 +45,29 @@ const (
 
 // Names of the variables.
 const (
-	VarAPI         = "FIRMWARED_API"
-	VarAction      = "FIRMWARED_ACTION"
-	VarLayer       = "FIRMWARED_LAYER"
-	VarFirmware    = "FIRMWARED_FIRMWARE"
-	VarRO          = "FIRMWARED_RO"
-	VarLowerDir    = "FIRMWARED_LOWERDIR"
-	VarRW          = "FIRMWARED_RW"
-	VarWorkDir     = "FIRMWARED_WORKDIR"
-	VarUnion       = "FIRMWARED_UNION"
-	VarID          = "FIRMWARED_ID"
-	VarName        = "FIRMWARED_NAME"
-	VarState       = "FIRMWARED_STATE"
-	VarLabel       = "FIRMWARED_LABEL"
-	VarConfinement = "FIRMWARED_CONFINEMENT"
-	VarReason      = "FIRMWARED_REASON"
-	VarVerbose     = "FIRMWARED_VERBOSE"
-	VarTimeout     = "FIRMWARED_TIMEOUT"
-	VarLib         = "FIRMWARED_LIB"
+	VarAPI          = "FIRMWARED_API"
+	VarAction       = "FIRMWARED_ACTION"
+	VarLayer        = "FIRMWARED_LAYER"
+	VarFirmware     = "FIRMWARED_FIRMWARE"
+	VarFirmwareName = "FIRMWARED_FIRMWARE_NAME"
+	VarRO           = "FIRMWARED_RO"
+	VarLowerDir     = "FIRMWARED_LOWERDIR"
+	VarRW           = "FIRMWARED_RW"
+	VarWorkDir      = "FIRMWARED_WORKDIR"
+	VarUnion        = "FIRMWARED_UNION"
+	VarID           = "FIRMWARED_ID"
+	VarName         = "FIRMWARED_NAME"
+	VarState        = "FIRMWARED_STATE"
+	VarLabel        = "FIRMWARED_LABEL"
+	VarConfinement  = "FIRMWARED_CONFINEMENT"
+	VarReason       = "FIRMWARED_REASON"
+	VarVerbose      = "FIRMWARED_VERBOSE"
+	VarTimeout      = "FIRMWARED_TIMEOUT"
+	VarLib          = "FIRMWARED_LIB"
+	VarWorkspace    = "FIRMWARED_WORKSPACE"
+	VarPID          = "FIRMWARED_PID"
+	VarExitCode     = "FIRMWARED_EXIT_CODE"
+	VarExitReason   = "FIRMWARED_EXIT_REASON"
 
 	optionPrefix = "FIRMWARED_OPT_"
 	optionEntry  = optionPrefix + "<KEY>" // how the table names the whole family
@@ -88,6 +101,10 @@ var actions = []Action{
 	{ActionMount, []string{LayerLower, LayerUnion}, 30 * time.Second, "mount the layer on its free mount point"},
 	{ActionRemount, []string{LayerUnion}, 5 * time.Second, "make a mounted union show what changed below"},
 	{ActionUnmount, []string{LayerLower, LayerUnion}, 30 * time.Second, "make the layer's mount point free again"},
+	{ActionPrepared, nil, 30 * time.Second, "an instance was mounted for the first time; nothing ran in it yet"},
+	{ActionStarted, nil, 30 * time.Second, "pid 1 of an instance runs its program"},
+	{ActionDead, nil, 30 * time.Second, "all processes of an instance have ended"},
+	{ActionDropped, nil, 30 * time.Second, "an instance is gone"},
 }
 
 // variables is the table of variables: the only source of the contract's names.
@@ -96,15 +113,20 @@ var variables = []Variable{
 	{VarAction, []string{All}, false, Kind{}, "what is asked for"},
 	{VarLayer, []string{ActionMount, ActionRemount, ActionUnmount}, false, Kind{OneOf: []string{LayerLower, LayerUnion}},
 		"which layer the action works on"},
-	{VarFirmware, []string{ActionProbe, LayerLower}, false, Kind{Form: FormAnyPath},
-		"the registered directory or image file; any name; may be gone at unmount"},
+	{VarFirmware, []string{ActionProbe, LayerLower, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false,
+		Kind{Form: FormAnyPath}, "the registered directory or image file; any name; may be gone at unmount and later"},
+	{VarFirmwareName, []string{ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormName},
+		"name of the firmware"},
 	{VarRO, []string{LayerLower}, false, Kind{Form: FormPath}, "the mount point to use"},
 	{VarLowerDir, []string{LayerUnion}, false, Kind{Form: FormPaths}, "the lower mount points, top first, separated by colons"},
 	{VarRW, []string{LayerUnion}, false, Kind{Form: FormPath}, "the instance's read-write layer (upper directory)"},
 	{VarWorkDir, []string{LayerUnion}, false, Kind{Form: FormPath}, "work directory on the same file system as the read-write layer"},
-	{VarUnion, []string{LayerUnion}, false, Kind{Form: FormPath}, "mount point of the merged tree"},
-	{VarID, []string{LayerLower, LayerUnion}, false, Kind{Form: FormID}, "id of the firmware (lower) or the instance (union)"},
-	{VarName, []string{LayerLower, LayerUnion}, false, Kind{Form: FormName}, "name of the firmware (lower) or the instance (union)"},
+	{VarUnion, []string{LayerUnion, ActionPrepared, ActionStarted, ActionDead}, false, Kind{Form: FormPath},
+		"mount point of the merged tree"},
+	{VarID, []string{LayerLower, LayerUnion, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormID},
+		"id of the firmware (lower) or the instance (others)"},
+	{VarName, []string{LayerLower, LayerUnion, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormName},
+		"name of the firmware (lower) or the instance (others)"},
 	{VarState, []string{LayerLower, LayerUnion}, false, Kind{Form: FormPath},
 		"a directory of the hook's own for this mount, kept until its unmount is verified"},
 	{VarLabel, []string{LayerLower, LayerUnion}, false, Kind{Form: FormLabel}, "source label for the mount"},
@@ -116,6 +138,11 @@ var variables = []Variable{
 	{VarVerbose, []string{All}, false, Kind{OneOf: []string{"y", "n"}}, "whether the hook should say more on stderr"},
 	{VarTimeout, []string{All}, false, Kind{Form: FormSeconds}, "the call's time limit in seconds"},
 	{VarLib, []string{All}, false, Kind{Form: FormPath}, "the directory of lib.bash, which a hook may source"},
+	{VarWorkspace, []string{ActionPrepared, ActionStarted, ActionDead}, false, Kind{Form: FormPath},
+		"the instance's directory, with rw and console.log"},
+	{VarPID, []string{ActionStarted}, false, Kind{Form: FormNumber}, "pid 1 of the instance, as the host numbers it; it may have ended"},
+	{VarExitCode, []string{ActionDead}, false, Kind{Form: FormNumber}, "exit status of pid 1, 128+N for signal N"},
+	{VarExitReason, []string{ActionDead}, false, Kind{}, "how pid 1 ended, in words"},
 }
 
 // Actions returns a copy of the table of actions.

@@ -34,7 +34,8 @@ func given(env []string) string {
 
 // TestEnvOfEveryAction is the contract's table, turned round: one set of variables, and what each call gets of it.
 func TestEnvOfEveryAction(t *testing.T) {
-	everything := with(unionVars(), lowerVars(), map[string]string{VarReason: "drop", "FIRMWARED_OPT_PARTITION": "2"})
+	everything := with(unionVars(), lowerVars(), map[string]string{VarReason: "drop", "FIRMWARED_OPT_PARTITION": "2",
+		VarFirmwareName: "fw", VarWorkspace: "/w", VarPID: "42", VarExitCode: "137", VarExitReason: "killed by SIGKILL"})
 	const all = "VERBOSE TIMEOUT LIB"
 	for call, want := range map[string]string{
 		"describe":      "API ACTION " + all,
@@ -44,6 +45,10 @@ func TestEnvOfEveryAction(t *testing.T) {
 		"remount union": "API ACTION LAYER LOWERDIR RW WORKDIR UNION ID NAME STATE LABEL CONFINEMENT " + all,
 		"unmount lower": "API ACTION LAYER FIRMWARE RO ID NAME STATE LABEL OPT_PARTITION REASON " + all,
 		"unmount union": "API ACTION LAYER LOWERDIR RW WORKDIR UNION ID NAME STATE LABEL CONFINEMENT REASON " + all,
+		"prepared":      "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE",
+		"started":       "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE PID",
+		"dead":          "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE EXIT_CODE EXIT_REASON",
+		"dropped":       "API ACTION FIRMWARE FIRMWARE_NAME ID NAME " + all,
 	} {
 		action, layer, _ := strings.Cut(call, " ")
 		env, err := Env(action, layer, everything)

@@ -44,7 +44,7 @@ var exitWords = map[int]string{
 
 func (e *Error) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s: %s ", e.Hook, Suffix, e.Action)
+	fmt.Fprintf(&b, "%s: %s ", title(e.Hook, e.Action), e.Action)
 	switch {
 	case !e.started:
 		b.WriteString("could not be started")

@@ -103,7 +103,7 @@ func (d Dirs) Find(name string) (Hook, error) {
 
 // File returns the hook at a path that need not be in a hook directory; the same rules of trust hold.
 func File(path string) (Hook, error) {
-	h, err := load(strings.TrimSuffix(filepath.Base(path), Suffix), path)
+	h, err := loadNamed(strings.TrimSuffix(filepath.Base(path), Suffix), path)
 	switch {
 	case errors.Is(err, errMasked):
 		return h, fmt.Errorf("cannot use hook %s: it leads to /dev/null", path)
@@ -111,6 +111,14 @@ func File(path string) (Hook, error) {
 		return h, fmt.Errorf("cannot use hook %s: there is no such file", path)
 	}
 	return h, err
+}
+
+// loadNamed is load for a name that nobody has checked.
+func loadNamed(name, path string) (Hook, error) {
+	if !ValidName(name) {
+		return Hook{}, &TrustError{path, "has a bad name (lower-case letters, digits, _ and - are allowed)"}
+	}
+	return load(name, path)
 }
 
 // Entry is a name in the hook directories. Exactly one of Hook.Path, Err and Masked is set.
@@ -142,7 +150,7 @@ func (d Dirs) All() ([]Entry, []error) {
 				first.Hides = append(first.Hides, path)
 				continue
 			}
-			h, err := load(name, path)
+			h, err := loadNamed(name, path)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue // gone since the directory was read
 			}

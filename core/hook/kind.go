@@ -29,6 +29,7 @@ const (
 	FormName    Form = "name"
 	FormLabel   Form = "label"
 	FormSeconds Form = "seconds"
+	FormNumber  Form = "number"
 )
 
 const (
@@ -41,6 +42,8 @@ var forms = map[Form]*regexp.Regexp{
 	FormID:    regexp.MustCompile(`^[0-9a-f]{12}$`),
 	FormName:  regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`),
 	FormLabel: regexp.MustCompile(`^firmwared_[A-Za-z0-9._-]{1,64}$`),
+
+	FormNumber: regexp.MustCompile(`^[0-9]{1,10}$`),
 }
 
 // Check says what is wrong with a value, or "".

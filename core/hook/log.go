@@ -29,7 +29,7 @@ type Line struct {
 
 // String is the line as people read it.
 func (l Line) String() string {
-	head := l.Hook + Suffix + ": " + l.Action
+	head := title(l.Hook, l.Action) + ": " + l.Action
 	if l.Layer != "" {
 		head += " " + l.Layer
 	}

@@ -114,7 +114,7 @@ func (r *Runner) env(c *Call, limit time.Duration, m marks) ([]string, error) {
 		vars[VarVerbose] = "y"
 	}
 	if c.Daemon && !validScope(c.Scope) {
-		return nil, fmt.Errorf("cannot call %s%s: bad scope %q for its daemon", c.Hook.Name, Suffix, c.Scope)
+		return nil, fmt.Errorf("cannot call %s: bad scope %q for its daemon", title(c.Hook.Name, c.Action), c.Scope)
 	}
 	env, err := Env(c.Action, c.Layer, vars)
 	if err != nil {

@@ -29,9 +29,6 @@ const maxLinks = 40 // as the kernel's own limit
 
 // load checks the file at path. fs.ErrNotExist means that there is nothing at path itself.
 func load(name, path string) (Hook, error) {
-	if !ValidName(name) {
-		return Hook{}, &TrustError{path, "has a bad name (lower-case letters, digits, _ and - are allowed)"}
-	}
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {

@@ -134,6 +134,12 @@ func (s *Store) Begin(object string) (*Mark, error) {
 	return &Mark{object, lock}, nil
 }
 
+// File is the mark's open file: a process that inherits it holds the mark too.
+func (m *Mark) File() *os.File { return m.lock.file }
+
+// Path is where the mark is; who removes it there ends it.
+func (m *Mark) Path() string { return m.lock.path }
+
 // End says that the operation is over and nothing of it is left to be mended.
 func (m *Mark) End() { m.lock.Remove() }
 

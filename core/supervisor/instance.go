@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -38,6 +39,7 @@ type instance struct {
 	// when the lock is free and status holds the exit.
 	started, finished chan struct{}
 	viewers           sync.WaitGroup
+	killed            atomic.Bool // by Kill
 
 	mu     sync.Mutex
 	status Status

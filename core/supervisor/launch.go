@@ -28,7 +28,7 @@ const SuperviseArg = "supervise"
 const (
 	launchFD = 3 + iota
 	lockFD
-	viewerFD
+	viewerFD // optional, and so is Spec.Hold, which follows
 )
 
 // launchOrder is what Launch sends, launchAnswer what comes back once.
@@ -83,6 +83,9 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	files := []*os.File{theirs, lock}
 	if viewer != nil {
 		files = append(files, viewer)
+	}
+	if spec.Hold != nil {
+		files = append(files, spec.Hold)
 	}
 	child, err := spawnSupervisor(spec, files)
 	theirs.Close()

@@ -24,7 +24,7 @@ const shutdownLimit = 5 * time.Second
 // Main is a detached supervisor. It exits when its instance has ended, 0 if
 // that could be recorded and cleaned up.
 func Main() {
-	for fd := launchFD; fd <= viewerFD; fd++ {
+	for fd := launchFD; fd <= viewerFD+1; fd++ {
 		unix.CloseOnExec(fd)
 	}
 	// It idles for days beside hundreds of its kind.
@@ -43,10 +43,21 @@ func Main() {
 	debug.FreeOSMemory()
 	_, err = i.finish()
 	i.flush()
+	if i.spec.After != nil && !i.killed.Load() {
+		i.spec.After.become()
+	}
 	if err != nil {
 		os.Exit(1)
 	}
 	os.Exit(0)
+}
+
+// become replaces the process, and returns only if that fails.
+func (c *Command) become() {
+	// A signal that is ignored stays so over an execve(2), one that is caught
+	// does not.
+	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
+	_ = unix.Exec("/proc/self/exe", c.Args, c.Env)
 }
 
 // obey starts what Launch asks for and answers it.

@@ -59,6 +59,7 @@ func (i *instance) answer(conn *net.UnixConn) {
 	case opWait:
 		i.answerExit(conn)
 	case opKill:
+		i.killed.Store(true)
 		go i.kill(syscall.Signal(q.Signal), time.Duration(q.TimeoutMS)*time.Millisecond)
 		i.answerExit(conn)
 	default:

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 
 	"firmwared/core/cgroup"
@@ -31,6 +32,18 @@ type Spec struct {
 	// when missing and removed at the end. Empty is none. Without a cgroup2
 	// hierarchy it is ignored. Sandbox.Cgroup is set from it.
 	Cgroup []string `json:"cgroup,omitempty"`
+	// Hold is a file that a detached supervisor keeps open as long as it lives.
+	Hold *os.File `json:"-"`
+	// After is what a detached supervisor becomes, by execve(2) of this same
+	// binary, once its instance has ended without having been killed by Kill: who
+	// called that can see to the rest.
+	After *Command `json:"after,omitempty"`
+}
+
+// Command is a program's arguments, argv[0] first, and its whole environment.
+type Command struct {
+	Args []string `json:"args"`
+	Env  []string `json:"env"`
 }
 
 // Streams are what Begin connects pid 1's pipes to. They are copied, never
