@@ -115,13 +115,10 @@ func (m *Manager) beginHere(ctx context.Context, inst *registry.Instance, spec s
 	return run, err
 }
 
-// settle does what is due after the last run, if it is over: it calls the hooks
-// of dead.d that were not called yet. The caller holds the instance exclusively.
+// settle does what is due after the last run, if it is over: it tells the end of
+// one whose supervisor was killed, and calls the hooks of dead.d that were not
+// called yet. The caller holds the instance exclusively.
 func (m *Manager) settle(ctx context.Context, inst *registry.Instance) {
-	var pending pendingEnd
-	if !registry.ReadRuntime(m.pendingFile(inst.ID), &pending) {
-		return
-	}
 	st, err := supervisor.Read(m.at.runtime(inst.ID))
 	if err != nil {
 		m.warn(err)
@@ -130,8 +127,14 @@ func (m *Manager) settle(ctx context.Context, inst *registry.Instance) {
 	if st.Alive() {
 		return
 	}
-	m.clearProcess(ctx, inst.ID)
-	if st.Exit != nil { // else its starter was killed before there was a pid 1
+	if st.Lost {
+		m.clearProcess(ctx, inst.ID)
+	}
+	var pending pendingEnd
+	if !registry.ReadRuntime(m.pendingFile(inst.ID), &pending) {
+		return
+	}
+	if !st.StartedAt.IsZero() { // else its starter was killed before there was a pid 1
 		at := m.findMoment(hook.ActionDead, inst, map[string]string{
 			hook.VarExitCode:   strconv.Itoa(st.Exit.Status()),
 			hook.VarExitReason: exitReason(st.Exit.Exit),

@@ -13,6 +13,7 @@ import (
 
 	petname "github.com/dustinkirkland/golang-petname"
 
+	"firmwared/core/event"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
@@ -63,12 +64,13 @@ func (m *Manager) Add(ctx context.Context, path string, o AddOptions) (*registry
 		m.warnOfMounts(real)
 		return m.register(ctx, fw, nil, "directory", real)
 	}
+	progress := m.tellProgress(fw, o.Progress)
 	var copied *imageCopy
 	if o.Copy {
-		copied, err = m.copyImage(ctx, fw, o.Progress)
+		copied, err = m.copyImage(ctx, fw, progress)
 		defer copied.discard()
 	} else {
-		err = m.hashOnce(ctx, fw, o.Progress)
+		err = m.hashOnce(ctx, fw, progress)
 	}
 	if err != nil {
 		return nil, err
@@ -135,6 +137,9 @@ func (m *Manager) create(fw *registry.Firmware, copied *imageCopy) error {
 	err := m.store.Firmwares.Save(fw)
 	if err != nil && fw.Copied {
 		err = errors.Join(err, os.Remove(fw.Path))
+	}
+	if err == nil {
+		m.tellFirmware(event.FirmwareAdded, fw)
 	}
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"firmwared/core/event"
 	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
@@ -99,6 +100,7 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst re
 		lock.Remove()
 		return nil, err
 	}
+	m.tellInstance(event.Prepared, &inst)
 	lock.Unlock()
 	return &inst, nil
 }
@@ -188,11 +190,13 @@ func (m *Manager) Drop(ctx context.Context, inst *registry.Instance, o DropOptio
 		}
 	}
 	inst.Keep = o.Keep
+	subject := m.subject(inst)
 	err = m.remove(ctx, inst)
 	if err != nil {
 		lock.Unlock()
 		return "", err
 	}
+	m.tell(event.Event{Type: event.Dropped, Subject: subject})
 	lock.Remove()
 	if o.Keep {
 		kept = m.at.kept(inst.ID)
@@ -256,7 +260,11 @@ func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
 		}
 		defer mark.End()
 		if !m.status(inst.ID).Alive() {
-			return m.ensureUnion(ctx, inst, true, reasonRemount)
+			if err := m.ensureUnion(ctx, inst, true, reasonRemount); err != nil {
+				return err
+			}
+			m.tellInstance(event.Remounted, inst)
+			return nil
 		}
 		u, found := m.readUnion(inst.ID)
 		if !found {
@@ -276,6 +284,7 @@ func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
 		if m.lowerLost(u) {
 			return fmt.Errorf("the firmware below instance %s is gone: it was unmounted, or the daemon of its hook has ended; restart the instance", inst.Name)
 		}
+		m.tellInstance(event.Remounted, inst)
 		old, err := m.outdated(ctx, u)
 		if err == nil && old {
 			err = fmt.Errorf("instance %s still stands on the old firmware directory, which was deleted and made anew: restart it to see the new one", inst.Name)

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"firmwared/core/config"
+	"firmwared/core/event"
 	"firmwared/core/hook"
 	"firmwared/core/registry"
 )
@@ -24,6 +25,7 @@ type Manager struct {
 	store  *registry.Store
 	hooks  hook.Dirs
 	runner *hook.Runner
+	events event.Log
 	notice func(string) // one line for the user that is no error
 	root   *registry.Lock
 	runs   sync.Map // id of an instance that this process runs, or is to run, to the *registry.Mark it holds
@@ -42,6 +44,7 @@ func Open(cfg *config.Config, verbose bool, notice func(string)) (*Manager, erro
 		at:     newLayout(state, run),
 		store:  registry.Open(state, run),
 		hooks:  hook.Dirs(cfg.HookDirs),
+		events: event.Log{Path: filepath.Join(state, event.FileName)},
 		notice: notice,
 	}
 	m.runner = m.newRunner(verbose)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 
+	"firmwared/core/event"
 	"firmwared/core/hook"
 	"firmwared/core/registry"
 )
@@ -15,7 +16,7 @@ import (
 // occasion is a point in an instance's life with the hooks that wait for it.
 type occasion struct {
 	hook.Moment
-	object   string
+	subject  event.Subject
 	hooks    []hook.Hook
 	problems []error // in finding them, or in saying what they are to be told
 	vars     map[string]string
@@ -24,12 +25,13 @@ type occasion struct {
 // findMoment looks for the life-cycle hooks of a moment. extra are the variables
 // of that moment alone. Where there are none it costs a readdir.
 func (m *Manager) findMoment(action string, inst *registry.Instance, extra map[string]string) occasion {
-	at := occasion{object: "instance " + inst.Name}
+	var at occasion
 	at.Moment, _ = hook.FindMoment(action)
 	at.hooks, at.problems = m.hooks.Moment(action)
-	if len(at.hooks) == 0 {
+	if len(at.hooks)+len(at.problems) == 0 {
 		return at
 	}
+	at.subject = m.subject(inst)
 	fw, err := m.store.Firmwares.Load(inst.Firmware)
 	if err != nil {
 		at.hooks = nil
@@ -57,18 +59,18 @@ func (m *Manager) callMoment(ctx context.Context, at occasion, skip func(hook.Ho
 	if at.Abort && len(at.problems) > 0 {
 		return errors.Join(at.problems...)
 	}
-	m.warn(at.problems...)
+	at.failed(m, at.problems...)
 	for _, h := range at.hooks {
 		if skip != nil && skip(h) {
 			continue
 		}
-		_, err := m.runner.Run(ctx, hook.Call{Hook: h, Action: at.Action, Object: at.object, Vars: at.vars})
+		_, err := m.runner.Run(ctx, hook.Call{Hook: h, Action: at.Action, Object: "instance " + at.subject.Instance, Vars: at.vars})
 		switch {
 		case err == nil:
 		case at.Abort:
 			return err
 		default:
-			m.warn(err)
+			at.failed(m, err)
 		}
 	}
 	return nil
@@ -77,4 +79,12 @@ func (m *Manager) callMoment(ctx context.Context, at occasion, skip func(hook.Ho
 // moment finds and calls the hooks of a moment.
 func (m *Manager) moment(ctx context.Context, action string, inst *registry.Instance, extra map[string]string) error {
 	return m.callMoment(ctx, m.findMoment(action, inst, extra), nil)
+}
+
+// failed warns of hooks that failed, and tells: often there is nobody to warn.
+func (at *occasion) failed(m *Manager, problems ...error) {
+	m.warn(problems...)
+	for _, err := range problems {
+		m.tell(event.Event{Type: event.HookFailed, Subject: at.subject, Message: err.Error()})
+	}
 }

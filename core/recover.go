@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"firmwared/core/event"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
@@ -72,10 +73,12 @@ func (m *Manager) recoverInstance(ctx context.Context, id string) error {
 	m.settle(ctx, inst)
 	if inst.Removing || inst.Ephemeral {
 		inst.Removing = true
+		subject := m.subject(inst)
 		if err := m.remove(ctx, inst); err != nil {
 			lock.Unlock()
 			return err
 		}
+		m.tell(event.Event{Type: event.Dropped, Subject: subject})
 		lock.Remove()
 		return m.removeEphemeral(ctx, inst.Firmware)
 	}

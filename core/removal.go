@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"firmwared/core/event"
 	"firmwared/core/registry"
 )
 
@@ -100,7 +101,11 @@ func (m *Manager) removeFirmware(ctx context.Context, fw *registry.Firmware, rea
 			return fmt.Errorf("cannot remove firmware %s: %w", fw.Name, err)
 		}
 	}
-	return m.store.Firmwares.Delete(fw.ID)
+	if err := m.store.Firmwares.Delete(fw.ID); err != nil {
+		return err
+	}
+	m.tellFirmware(event.FirmwareRemoved, fw)
+	return nil
 }
 
 // removeEphemeral removes a firmware that came with `run --rm PATH` when its

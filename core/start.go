@@ -105,6 +105,8 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		Dir:     m.at.runtime(inst.ID),
 		Log:     m.at.log(inst.ID),
 		Cgroup:  m.cgroup(inst.ID),
+		Events:  m.events.Path,
+		Subject: m.subject(inst),
 		Sandbox: m.sandbox(inst, props, o, terminal),
 	}, nil
 }

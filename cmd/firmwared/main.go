@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"firmwared/core/conformance"
 	"firmwared/core"
+	"firmwared/core/conformance"
 	"firmwared/core/sandbox"
 	"firmwared/core/supervisor"
 )

@@ -58,8 +58,9 @@ func Kill(ctx context.Context, dir string, sig syscall.Signal, timeout time.Dura
 }
 
 // Clean removes what a supervisor that was killed left: processes that outlived
-// it, its cgroup and its socket. It does nothing to an instance that is running,
-// and little to one that ended well.
+// it, its cgroup and its socket, and records and tells the end that it could not.
+// It does nothing to an instance that is running, and little to one that ended
+// well.
 func Clean(ctx context.Context, dir string) error {
 	lock, err := takeExistingLock(dir)
 	if lock == nil {
@@ -83,6 +84,7 @@ func clearRemains(ctx context.Context, dir string) error {
 		if removeErr := os.Remove(filepath.Join(dir, socketFile)); !errors.Is(removeErr, os.ErrNotExist) {
 			err = errors.Join(err, removeErr)
 		}
+		err = errors.Join(err, status.recordLoss(dir))
 	}
 	dropSupervisors(status.Cgroup)
 	return err

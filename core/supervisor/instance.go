@@ -77,6 +77,8 @@ func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, firs
 	if err != nil {
 		return nil, err
 	}
+	status := i.currentStatus()
+	status.tellStarted()
 	close(i.started)
 	return i, nil
 }
@@ -97,6 +99,7 @@ func (i *instance) open() (err error) {
 		*s = Status{
 			BootID: boot, State: StateStarting, SupervisorPID: os.Getpid(), SupervisorStart: start,
 			Terminal: i.spec.Sandbox.Terminal, Cgroup: i.spec.Cgroup,
+			Events: i.spec.Events, Subject: i.spec.Subject,
 		}
 	})
 	if err != nil {
@@ -159,8 +162,8 @@ func (i *instance) abandon() {
 }
 
 // finish waits for pid 1's death and leaves nothing but the status file, the log
-// and the lock file. The exit is recorded before the lock is free, so that who
-// sees it free sees the exit.
+// and the lock file. The exit is recorded and told before the lock is free, so
+// that who sees it free sees the exit, and no later run is told of before.
 func (i *instance) finish() (Exit, error) {
 	exit := Exit{Exit: i.process.Wait(), At: time.Now()}
 	stateErr := i.update(func(s *Status) { s.State = StateStopping })
@@ -170,6 +173,8 @@ func (i *instance) finish() (Exit, error) {
 	exitErr := i.update(func(s *Status) {
 		s.State, s.Exit, s.LogLost = StateDead, &exit, i.log.Lost()
 	})
+	status := i.currentStatus()
+	status.tellDead()
 	i.release()
 	i.process.Close()
 	close(i.finished)

@@ -125,6 +125,10 @@ func claim(ctx context.Context, dir string) (*os.File, error) {
 func sweep(dir string, group []string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), emptyLimit)
 	defer cancel()
+	if status, err := load(dir); err == nil && !status.StartedAt.IsZero() && status.Exit == nil {
+		status.lose()
+		status.tellDead()
+	}
 	for _, name := range []string{statusFile, statusFile + ".new", socketFile} {
 		_ = os.Remove(filepath.Join(dir, name))
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"firmwared/core/cgroup"
+	"firmwared/core/event"
 	"firmwared/core/sandbox"
 )
 
@@ -32,6 +33,10 @@ type Spec struct {
 	// when missing and removed at the end. Empty is none. Without a cgroup2
 	// hierarchy it is ignored. Sandbox.Cgroup is set from it.
 	Cgroup []string `json:"cgroup,omitempty"`
+	// Events is the path of the event log that is told of the start and, before
+	// the lock is free, of the end; empty is none. Subject is the instance in it.
+	Events  string        `json:"events,omitempty"`
+	Subject event.Subject `json:"subject,omitzero"`
 	// Hold is a file that a detached supervisor keeps open as long as it lives.
 	Hold *os.File `json:"-"`
 	// After is what a detached supervisor becomes, by execve(2) of this same

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"firmwared/core/event"
 	"firmwared/core/sandbox"
 )
 
@@ -55,6 +56,11 @@ type Status struct {
 	// LogLost counts console bytes that the disk would not take.
 	LogLost int64 `json:"log_lost,omitempty"`
 	Exit    *Exit `json:"exit,omitempty"`
+	// Events and Subject are the Spec's.
+	Events  string        `json:"events,omitempty"`
+	Subject event.Subject `json:"subject,omitzero"`
+	// Lost: the supervisor was killed, and nobody has called Clean since.
+	Lost bool `json:"-"`
 }
 
 // Alive says whether a supervisor holds the instance.
@@ -83,10 +89,16 @@ func Read(dir string) (Status, error) {
 	case alive && status.State == StateDead:
 		status.State = StateStopping
 	case !alive && status.Alive():
-		status.State = StateDead
-		status.Exit = &Exit{Exit: sandbox.Exit{Signal: int(unix.SIGKILL), Reason: ReasonLost}}
+		status.lose()
+		status.Lost = true
 	}
 	return status, nil
+}
+
+// lose is what there is to say of a run whose end nobody saw.
+func (s *Status) lose() {
+	s.State = StateDead
+	s.Exit = &Exit{Exit: sandbox.Exit{Signal: int(unix.SIGKILL), Reason: ReasonLost}}
 }
 
 func load(dir string) (Status, error) {
