@@ -90,7 +90,7 @@ own init as pid 1 of its own namespaces.
    firmwared start box && firmwared logs -f box       run its init
    firmwared drop --force box                         throw it away
 
-Exit status: 0 done, 1 failed, 2 wrong usage. run and start --attach exit as
+Exit status: 0 done, 1 failed, 2 wrong usage. run, wait and start --attach exit as
 pid 1 did: 128+N for signal N, 126 or 127 when it cannot be run or found, 125
 when firmwared itself failed.`,
 		Flags: []cli.Flag{
@@ -101,7 +101,7 @@ when firmwared itself failed.`,
 		Commands: []*cli.Command{
 			firmwareCommand(), prepareCommand(), startCommand(), runCommand(), killCommand(), restartCommand(),
 			remountCommand(), dropCommand(), listCommand(), showCommand(), getCommand(), setCommand(), logsCommand(),
-			hookCommand(), configCommand(), versionCommand(),
+			eventsCommand(), waitCommand(), hookCommand(), configCommand(), versionCommand(),
 		},
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,
