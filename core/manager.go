@@ -36,8 +36,16 @@ type Manager struct {
 // the same command there. notice gets lines for the user that are no errors.
 func Open(cfg *config.Config, verbose bool, notice func(string)) (*Manager, error) {
 	if os.Geteuid() != 0 {
-		return nil, errors.New("firmwared mounts file systems and makes namespaces: run it as root (sudo firmwared ...)")
+		return nil, errNotRoot
 	}
+	m := manage(cfg, verbose, notice)
+	return m, m.joinNamespace()
+}
+
+var errNotRoot = errors.New("firmwared mounts file systems and makes namespaces: run it as root (sudo firmwared ...)")
+
+// manage names the places of a root; it touches nothing.
+func manage(cfg *config.Config, verbose bool, notice func(string)) *Manager {
 	state, run := resolved(cfg.StateDir), resolved(cfg.RunDir)
 	m := &Manager{
 		cfg:    cfg,
@@ -48,7 +56,7 @@ func Open(cfg *config.Config, verbose bool, notice func(string)) (*Manager, erro
 		notice: notice,
 	}
 	m.runner = m.newRunner(verbose)
-	return m, m.joinNamespace()
+	return m
 }
 
 // resolved follows links in what exists of a path: mounts are asked for by their

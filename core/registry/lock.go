@@ -167,3 +167,27 @@ func (s *Store) Dead() []*Mark {
 	}
 	return dead
 }
+
+// Pending names the objects of operations under way, and of those whose makers are
+// dead. It changes nothing.
+func (s *Store) Pending() (living, dead []string) {
+	entries, _ := os.ReadDir(s.path("pending"))
+	for _, entry := range entries {
+		name := entry.Name()
+		dot := strings.LastIndexByte(name, '.')
+		if dot <= 0 || name[0] == '.' { // not shown yet: nothing was done
+			continue
+		}
+		f, err := os.Open(s.path("pending", name))
+		if err != nil { // over
+			continue
+		}
+		if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
+			dead = append(dead, name[:dot])
+		} else {
+			living = append(living, name[:dot])
+		}
+		f.Close()
+	}
+	return living, dead
+}

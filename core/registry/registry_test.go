@@ -174,6 +174,12 @@ func TestMarksOfTheDead(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone.Abandon() // as its maker's death would
+	for range 2 {  // it changes nothing
+		living, ended := s.Pending()
+		if len(living) != 1 || living[0] != "instance.aaaaaaaaaaa1" || len(ended) != 1 || ended[0] != "firmware.bbbbbbbbbbb1" {
+			t.Errorf("pending: living %q, dead %q", living, ended)
+		}
+	}
 	dead := s.Dead()
 	if len(dead) != 1 || dead[0].Object != "firmware.bbbbbbbbbbb1" {
 		t.Fatalf("dead marks: %v", dead)
