@@ -137,7 +137,7 @@ func (m *Manager) settle(ctx context.Context, inst *registry.Instance) {
 	if !st.StartedAt.IsZero() { // else its starter was killed before there was a pid 1
 		at := m.findMoment(hook.ActionDead, inst, map[string]string{
 			hook.VarExitCode:   strconv.Itoa(st.Exit.Status()),
-			hook.VarExitReason: exitReason(st.Exit.Exit),
+			hook.VarExitReason: exitReason(*st.Exit),
 		})
 		// Each hook has a limit of its own, and what was noted is not called again.
 		_ = m.callMoment(context.WithoutCancel(ctx), at, func(h hook.Hook) bool {

@@ -30,6 +30,11 @@ var properties = []Property{
 	{Name: "user", Doc: "user[:group] of pid 1, names of the firmware's own or numbers"},
 	{Name: "hostname", Doc: "host name (default: the instance's name)", check: registry.CheckName},
 	{Name: "api_mounts", Doc: "what is mounted for pid 1: all (/dev /proc /sys), dev, none", check: oneOf("all", "dev", "none")},
+	{Name: "memory_max", Doc: "memory and swap that all its processes use together, as 512M", check: checked(parseMemory)},
+	{Name: "cpu_max", Doc: "CPU time: CPUs, as 0.5, or microseconds per period, as 50000/100000", check: checkCPU},
+	{Name: "pids_max", Doc: "how many processes and threads it may have", check: checked(parsePids)},
+	{Name: "log_max", Doc: "how large its console log may become (default: the setting log_max)", check: checked(parseLogMax)},
+	{Name: "stop_signal", Doc: "signal that kill, restart and drop --force send first (default: killed at once)", check: checked(ParseSignal)},
 	{Name: "net", Doc: "network: none (a loopback interface of its own) or host", check: oneOf("none", "host")},
 }
 
@@ -101,8 +106,8 @@ func parseProperties(assignments []string) (map[string][]string, error) {
 	return all, nil
 }
 
-// Set changes properties of an instance; they take effect at its next start.
-// Needs Enter.
+// Set changes properties of an instance. Limits of a running one hold at once,
+// all else at its next start. Needs Enter.
 func (m *Manager) Set(ctx context.Context, inst *registry.Instance, assignments []string) error {
 	set, err := parseProperties(assignments)
 	if err != nil {
@@ -117,6 +122,11 @@ func (m *Manager) Set(ctx context.Context, inst *registry.Instance, assignments 
 				delete(inst.Properties, key)
 			}
 		}
+		if slices.ContainsFunc(limitKeys, func(key string) bool { _, changed := set[key]; return changed }) {
+			if err := m.limitRunning(inst); err != nil {
+				return fmt.Errorf("cannot set on instance %s: %w", inst.Name, err)
+			}
+		}
 		return m.store.Instances.Save(inst)
 	})
 }
@@ -126,6 +136,14 @@ func checkEnv(word string) error {
 		return fmt.Errorf("%q is not NAME=VALUE", word)
 	}
 	return nil
+}
+
+// checked makes a check of a parser.
+func checked[T any](parse func(string) (T, error)) func(string) error {
+	return func(word string) error {
+		_, err := parse(word)
+		return err
+	}
 }
 
 func checkAbsolute(path string) error {

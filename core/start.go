@@ -78,9 +78,11 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 	if err != nil {
 		return spec, err
 	}
-	props := map[string][]string{"cmdline": m.cfg.Cmdline}
-	maps.Copy(props, inst.Properties)
-	maps.Copy(props, set)
+	props := m.effective(inst, set)
+	limits, err := limitsOf(props)
+	if err != nil {
+		return spec, err
+	}
 
 	mark, err := m.store.Begin("instance." + inst.ID)
 	if err != nil {
@@ -107,8 +109,25 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		Cgroup:  m.cgroup(inst.ID),
 		Events:  m.events.Path,
 		Subject: m.subject(inst),
+		Limits:  limits,
 		Sandbox: m.sandbox(inst, props, o, terminal),
 	}, nil
+}
+
+// properties are the effective ones of the run under way, or of the last one.
+func (m *Manager) properties(inst *registry.Instance) map[string][]string {
+	var o StartOptions
+	registry.ReadRuntime(m.startFile(inst.ID), &o)
+	set, _ := parseProperties(o.Set) // checked at the start
+	return m.effective(inst, set)
+}
+
+// effective are the properties of a run: the record's, under those of its start.
+func (m *Manager) effective(inst *registry.Instance, set map[string][]string) map[string][]string {
+	props := map[string][]string{"cmdline": m.cfg.Cmdline}
+	maps.Copy(props, inst.Properties)
+	maps.Copy(props, set)
+	return props
 }
 
 func (m *Manager) sandbox(inst *registry.Instance, props map[string][]string, o StartOptions, terminal bool) sandbox.Spec {
@@ -170,9 +189,9 @@ func (m *Manager) explainStart(inst *registry.Instance, err error) error {
 	return fmt.Errorf("cannot start instance %s: %w", inst.Name, err)
 }
 
-// KillOptions are what `kill` takes. The zero value kills at once.
+// KillOptions are what `kill` takes.
 type KillOptions struct {
-	Signal  syscall.Signal // to pid 1, before everything is killed
+	Signal  syscall.Signal // to pid 1, before everything is killed; 0: the property stop_signal, else none
 	Timeout time.Duration  // how long pid 1 may take to end by itself
 }
 
@@ -188,6 +207,9 @@ func (m *Manager) Kill(ctx context.Context, inst *registry.Instance, o KillOptio
 
 func (m *Manager) kill(ctx context.Context, inst *registry.Instance, o KillOptions) error {
 	if m.status(inst.ID).Alive() {
+		if word := m.properties(inst)["stop_signal"]; o.Signal == 0 && len(word) > 0 {
+			o.Signal, _ = ParseSignal(word[0]) // checked when it was set
+		}
 		if err := supervisor.Kill(ctx, m.at.runtime(inst.ID), o.Signal, o.Timeout); err != nil {
 			return fmt.Errorf("cannot kill instance %s: %w", inst.Name, err)
 		}

@@ -39,6 +39,7 @@ type InstanceInfo struct {
 	PID        *int                `json:"pid"`         // of pid 1, on the host
 	ExitCode   *int                `json:"exit_code"`   // of the last run of this boot, 128+N for signal N
 	ExitReason string              `json:"exit_reason"` // the same in words
+	OOMKilled  int64               `json:"oom_killed"`  // processes of that run that the memory limit ended
 	Started    *time.Time          `json:"started"`
 	Created    time.Time           `json:"created"`
 	UnionHook  string              `json:"union_hook"`
@@ -84,20 +85,30 @@ func (m *Manager) Info(inst *registry.Instance, firmwareName string) InstanceInf
 	}
 	if st.Exit != nil {
 		code := st.Exit.Status()
-		info.ExitCode, info.ExitReason = &code, exitReason(st.Exit.Exit)
+		info.ExitCode, info.ExitReason, info.OOMKilled = &code, exitReason(*st.Exit), st.Exit.OOMKilled
 	}
 	return info
 }
 
 // exitReason tells how pid 1 ended in words.
-func exitReason(e sandbox.Exit) string {
-	switch {
-	case e.Reason == sandbox.ReasonExited:
-		return fmt.Sprintf("exited with status %d", e.Code)
-	case e.Reason == sandbox.ReasonSignal:
-		return fmt.Sprintf("killed by %s", unix.SignalName(syscall.Signal(e.Signal)))
+func exitReason(e supervisor.Exit) string {
+	memory := supervisor.ReasonOutOfMemory
+	if e.MemoryMax > 0 {
+		memory = fmt.Sprintf("%s (limit %s)", memory, showSize(e.MemoryMax))
 	}
-	return e.Reason
+	reason := e.Reason
+	switch e.Reason {
+	case supervisor.ReasonOutOfMemory:
+		return memory
+	case sandbox.ReasonExited:
+		reason = fmt.Sprintf("exited with status %d", e.Code)
+	case sandbox.ReasonSignal:
+		reason = fmt.Sprintf("killed by %s", unix.SignalName(syscall.Signal(e.Signal)))
+	}
+	if e.OOMKilled > 0 {
+		reason += fmt.Sprintf("; %d killed before: %s", e.OOMKilled, memory)
+	}
+	return reason
 }
 
 // List looks at every instance, in the order of names. Broken records are named

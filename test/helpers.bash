@@ -259,7 +259,7 @@ leaked_loops() {
 leaked_cgroups() {
 	local base key
 	key=$(root_key)
-	for base in /sys/fs/cgroup /sys/fs/cgroup/unified; do
+	for base in /sys/fs/cgroup /sys/fs/cgroup/*/; do # one tree, or one for each controller
 		if [[ -d $base/firmwared/$key ]]; then
 			find "$base/firmwared/$key" -depth -type d
 		fi

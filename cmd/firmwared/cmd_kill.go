@@ -4,13 +4,9 @@ package main
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/urfave/cli/v2"
-	"golang.org/x/sys/unix"
 
 	"firmwared/core"
 	"firmwared/core/registry"
@@ -18,7 +14,7 @@ import (
 
 func killFlags() []cli.Flag {
 	return []cli.Flag{
-		&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "send `S` to pid 1 first and let it end by itself"},
+		&cli.StringFlag{Name: "signal", Aliases: []string{"s"}, Usage: "send `S` to pid 1 first and let it end by itself (default: the property stop_signal, else it is killed at once)"},
 		&cli.DurationFlag{Name: "timeout", Usage: "how long it may take, as 10s", Value: 10 * time.Second},
 		allFlag(),
 	}
@@ -26,30 +22,12 @@ func killFlags() []cli.Flag {
 
 func killOptions(c *cli.Context) (o core.KillOptions, err error) {
 	if c.IsSet("signal") {
-		if o.Signal, err = parseSignal(c.String("signal")); err != nil {
-			return o, err
+		if o.Signal, err = core.ParseSignal(c.String("signal")); err != nil {
+			return o, usagef("--signal: %v", err)
 		}
-		o.Timeout = c.Duration("timeout")
 	}
+	o.Timeout = c.Duration("timeout")
 	return o, nil
-}
-
-// parseSignal reads a signal's number or name, with or without SIG, and the
-// real-time ones as RTMIN+N, with the numbers of the C libraries.
-func parseSignal(text string) (syscall.Signal, error) {
-	name := strings.TrimPrefix(strings.ToUpper(text), "SIG")
-	if n, err := strconv.Atoi(name); err == nil && n > 0 && n < 65 {
-		return syscall.Signal(n), nil
-	}
-	if after, ok := strings.CutPrefix(name, "RTMIN"); ok {
-		if n, err := strconv.Atoi("0" + strings.TrimPrefix(after, "+")); err == nil && n <= 30 {
-			return syscall.Signal(34 + n), nil
-		}
-	}
-	if sig := unix.SignalNum("SIG" + name); sig != 0 {
-		return sig, nil
-	}
-	return 0, usagef("%q is no signal: use a name as TERM, a number, or RTMIN+N", text)
 }
 
 func killCommand() *cli.Command {

@@ -155,9 +155,10 @@ func setCommand() *cli.Command {
 		Name:      "set",
 		Usage:     "set properties of an instance",
 		UsageText: "firmwared set I KEY=VALUE...",
-		Description: `They take effect at the next start; an empty VALUE unsets. A list is written as
-words, or as a JSON array when words hold spaces. A key that is not known is kept
-as the user's own.
+		Description: `They take effect at the next start, limits (memory_max, cpu_max, pids_max) of a
+running instance at once; an empty VALUE unsets. A list is written as words, or
+as a JSON array when words hold spaces. A key that is not known is kept as the
+user's own.
 
 ` + known.String() + `
    firmwared set box cmdline='/sbin/init -v' ticket=4711

@@ -5,7 +5,6 @@ package main
 import (
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -23,19 +22,6 @@ func TestPermute(t *testing.T) {
 		got := permute(newApp(), strings.Fields(line))
 		if !slices.Equal(got, strings.Fields(want)) {
 			t.Errorf("permute(%q) = %q; want %q", line, strings.Join(got, " "), want)
-		}
-	}
-}
-
-func TestParseSignal(t *testing.T) {
-	for text, want := range map[string]syscall.Signal{"TERM": 15, "sigterm": 15, "9": 9, "RTMIN+4": 38, "SIGRTMIN": 34, "USR1": 10} {
-		if got, err := parseSignal(text); err != nil || got != want {
-			t.Errorf("parseSignal(%q) = %d, %v; want %d", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"", "0", "65", "-1", "NOSUCH", "RTMIN+99", "RTMIN-1"} {
-		if got, err := parseSignal(text); err == nil {
-			t.Errorf("parseSignal(%q) = %d", text, got)
 		}
 	}
 }

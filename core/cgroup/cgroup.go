@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package cgroup makes, signals, empties and removes cgroup2 groups, so that a set of processes can be ended as a
-// whole whatever its members do (fork, ignore signals, start sessions).
+// whole whatever its members do (fork, ignore signals, start sessions); and it limits and counts what such a set uses,
+// with whichever version of cgroups has the controller on this machine.
 //
-// It works wherever a cgroup2 hierarchy is mounted in one of the two usual places, with or without controllers; it
-// enables no controller, sets no limit and never touches a cgroup1 hierarchy. It never reads the mount table.
+// A Group works wherever a cgroup2 hierarchy is mounted in one of the two usual places, with or without controllers.
+// Limit and what goes with it (Account, EnterLegacy, ReadUsage, RemoveLegacy) make a group's twins of the same name in
+// cgroup1 hierarchies where a controller is there and not in cgroup2. It never reads the mount table.
 //
 // A Group is a name and holds no descriptor: it may be used from several goroutines, and it may stand for a group
 // that does not exist (any more), which is treated as empty. Nothing here locks: two processes that make and remove

@@ -26,7 +26,7 @@ func (g *Group) Kill() error {
 		return err
 	}
 	// cgroup.kill came with Linux 5.14; writing it signals the whole subtree, atomically against fork.
-	err := writeKill(g.dir + "/cgroup.kill")
+	err := writeFile(g.dir+"/cgroup.kill", "1")
 	if err == nil {
 		return nil
 	}
@@ -37,16 +37,6 @@ func (g *Group) Kill() error {
 		return fmt.Errorf("cannot kill cgroup: %w", err)
 	}
 	return g.killRounds()
-}
-
-func writeKill(path string) error {
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	_, err = f.WriteString("1")
-	return err
 }
 
 // killRounds repeats SIGKILL until nobody is left: a process that was signalled forks no more, but its child may

@@ -52,6 +52,17 @@ func (g *Group) Procs() ([]int, error) {
 	return pids, nil
 }
 
+// Enter puts a process with its threads into the group, which must exist.
+func (g *Group) Enter(pid int) error {
+	if err := g.check(); err != nil {
+		return err
+	}
+	if err := writeFile(g.dir+"/cgroup.procs", strconv.Itoa(pid)); err != nil {
+		return fmt.Errorf("cannot put process %d into cgroup: %w", pid, err)
+	}
+	return nil
+}
+
 // Signal sends sig once to each process that is in the group now; children born meanwhile may be missed (Kill misses
 // none). All are tried; the last failure is returned.
 func (g *Group) Signal(sig syscall.Signal) error {

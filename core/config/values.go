@@ -5,6 +5,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"math"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -83,6 +84,12 @@ func sizeValue(v any) (int64, error) {
 	if !ok {
 		return 0, wrongType("a size", v)
 	}
+	return ParseSize(text)
+}
+
+// ParseSize reads bytes, or a number with KiB, MiB, GiB or just K, M, G, which
+// mean the same.
+func ParseSize(text string) (int64, error) {
 	digits, factor := text, int64(1)
 	for _, u := range sizeUnits {
 		number, isUnit := strings.CutSuffix(text, u.name)
@@ -94,11 +101,11 @@ func sizeValue(v any) (int64, error) {
 			break
 		}
 	}
-	n, err := strconv.ParseUint(digits, 10, 31)
-	if err != nil {
+	n, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64/factor {
 		return 0, fmt.Errorf("%q is no size; write bytes, or a whole number with KiB, MiB or GiB", text)
 	}
-	return int64(n) * factor, nil
+	return n * factor, nil
 }
 
 func showSize(n int64) string {

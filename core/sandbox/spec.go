@@ -61,6 +61,9 @@ type Spec struct {
 	// Cgroup names the existing cgroup2 group that pid 1 is born in and takes
 	// for its root. Empty is the caller's.
 	Cgroup []string `json:"cgroup,omitempty"`
+	// LegacyCgroup names cgroup1 groups that pid 1 enters before it does anything;
+	// those of that name that exist count (cgroup.EnterLegacy).
+	LegacyCgroup []string `json:"legacy_cgroup,omitempty"`
 	// Unconfined leaves pid 1 every capability the caller has.
 	Unconfined bool `json:"unconfined,omitempty"`
 }

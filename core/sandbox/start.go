@@ -157,6 +157,12 @@ func cloneUnsupported(err error) bool {
 func (p *Process) prepare(ctx context.Context, spec *Spec, child *os.Process, reader *stageReader) error {
 	stop := context.AfterFunc(ctx, func() { _ = child.Kill() })
 	defer stop()
+	if len(spec.LegacyCgroup) > 0 {
+		// It waits for its spec, so nothing of it is ever outside.
+		if err := cgroup.EnterLegacy(child.Pid, spec.LegacyCgroup...); err != nil {
+			return stage("limit", "the init stage", err)
+		}
+	}
 	if err := sendSpec(reader.conn, spec); err != nil {
 		return stage("start", "the init stage", err)
 	}

@@ -8,11 +8,14 @@ import (
 	"os"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"firmwared/core/cgroup"
 )
 
 const (
 	payloadGroup     = "payload"
+	execGroup        = "exec"
 	supervisorsGroup = "supervisors"
 )
 
@@ -33,12 +36,63 @@ func removeGroup(ctx context.Context, elem []string) error {
 	group := cgroup.Open(elem...)
 	populated, err := group.Populated()
 	if errors.Is(err, cgroup.ErrNone) {
-		return nil
+		return cgroup.RemoveLegacy(elem...)
 	}
 	if err == nil && populated {
 		err = errors.Join(group.Kill(), group.WaitEmpty(ctx))
 	}
-	return errors.Join(err, group.Remove())
+	return errors.Join(err, group.Remove(), cgroup.RemoveLegacy(elem...))
+}
+
+// EnterGroups puts a process, with its threads, into every group of the instance
+// whose Status.Cgroup is elem: it lives under the instance's limits from then on
+// and is killed at the instance's end.
+func EnterGroups(elem []string, pid int) error {
+	if len(elem) == 0 {
+		return nil
+	}
+	err := cgroup.Open(append(slices.Clone(elem), payloadGroup)...).Enter(pid)
+	if errors.Is(err, unix.EBUSY) || errors.Is(err, unix.EOPNOTSUPP) {
+		// The instance handed controllers down in its own group, which therefore
+		// takes no processes any more (no internal process constraint, cgroup-v2.rst).
+		var group *cgroup.Group
+		if group, err = cgroup.Make(append(slices.Clone(elem), execGroup)...); err == nil {
+			err = group.Enter(pid)
+		}
+	}
+	if err != nil && !errors.Is(err, cgroup.ErrNone) {
+		return err
+	}
+	return cgroup.EnterLegacy(pid, elem...)
+}
+
+// Limit changes the limits of the running instance whose Status.Cgroup is elem.
+// Memory that was used before the first memory limit may not count (cgroup1).
+func Limit(elem []string, limits cgroup.Limits) error {
+	if err := cgroup.Limit(limits, elem...); err != nil {
+		return err
+	}
+	// Groups that were just made are empty. Children born meanwhile are where
+	// their parents were at that moment, so look again until nobody new is seen;
+	// in a storm of forks those born last come from parents that are inside.
+	seen := map[int]bool{}
+	for fresh, round := true, 0; fresh && round < 20; round++ {
+		fresh = false
+		pids, err := cgroup.Open(elem...).Procs()
+		if err != nil && !errors.Is(err, cgroup.ErrNone) {
+			return err
+		}
+		for _, pid := range pids {
+			if seen[pid] {
+				continue
+			}
+			seen[pid], fresh = true, true
+			if err := cgroup.EnterLegacy(pid, elem...); err != nil && !errors.Is(err, unix.ESRCH) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // dropSupervisors removes the shared group if it is empty. One that is in use

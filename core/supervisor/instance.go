@@ -39,7 +39,8 @@ type instance struct {
 	// when the lock is free and status holds the exit.
 	started, finished chan struct{}
 	viewers           sync.WaitGroup
-	killed            atomic.Bool // by Kill
+	ordered           atomic.Bool // the end, by Kill, whose caller sees to the rest
+	killed            atomic.Bool // somebody here sent SIGKILL
 
 	mu     sync.Mutex
 	status Status
@@ -113,11 +114,23 @@ func (i *instance) open() (err error) {
 	return err
 }
 
+// makeCgroup makes the groups that pid 1 is born in, with their limits set.
 func (i *instance) makeCgroup() error {
-	i.spec.Sandbox.Cgroup = nil
+	i.spec.Sandbox.Cgroup, i.spec.Sandbox.LegacyCgroup = nil, nil
 	if len(i.spec.Cgroup) == 0 {
 		return nil
 	}
+	if err := i.makePayload(); err != nil {
+		return err
+	}
+	if i.spec.Limits == (cgroup.Limits{}) {
+		return nil
+	}
+	i.spec.Sandbox.LegacyCgroup = i.spec.Cgroup
+	return cgroup.Limit(i.spec.Limits, i.spec.Cgroup...)
+}
+
+func (i *instance) makePayload() error {
 	elem := append(i.spec.Cgroup[:len(i.spec.Cgroup):len(i.spec.Cgroup)], payloadGroup)
 	group, err := cgroup.Make(elem...)
 	if errors.Is(err, cgroup.ErrNone) {
@@ -127,6 +140,7 @@ func (i *instance) makeCgroup() error {
 		return err
 	}
 	i.payload, i.spec.Sandbox.Cgroup = group, elem
+	cgroup.Account(i.spec.Cgroup...)
 	return nil
 }
 
@@ -165,7 +179,7 @@ func (i *instance) abandon() {
 // and the lock file. The exit is recorded and told before the lock is free, so
 // that who sees it free sees the exit, and no later run is told of before.
 func (i *instance) finish() (Exit, error) {
-	exit := Exit{Exit: i.process.Wait(), At: time.Now()}
+	exit := i.readExit()
 	stateErr := i.update(func(s *Status) { s.State = StateStopping })
 	i.process.EndConsole()
 	i.output.drain()
@@ -181,12 +195,27 @@ func (i *instance) finish() (Exit, error) {
 	return exit, errors.Join(stateErr, cgroupErr, exitErr)
 }
 
+// readExit waits for pid 1's death. The kernel's count goes with the group, so it
+// is read before that.
+func (i *instance) readExit() Exit {
+	exit := Exit{Exit: i.process.Wait(), At: time.Now()}
+	if len(i.spec.Cgroup) == 0 {
+		return exit
+	}
+	usage := cgroup.ReadUsage(i.spec.Cgroup...)
+	if exit.OOMKilled = usage.OOMKills; exit.OOMKilled == 0 {
+		return exit
+	}
+	exit.MemoryMax = usage.Limits.Memory
+	if exit.Reason == sandbox.ReasonSignal && exit.Signal == int(unix.SIGKILL) && !i.killed.Load() {
+		exit.Reason = ReasonOutOfMemory
+	}
+	return exit
+}
+
 // emptyCgroup ends what is left of the instance: a process that entered its
 // cgroup without being in its pid namespace.
 func (i *instance) emptyCgroup() error {
-	if i.payload == nil {
-		return nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), emptyLimit)
 	defer cancel()
 	return removeGroup(ctx, i.spec.Cgroup)

@@ -43,7 +43,7 @@ func Main() {
 	debug.FreeOSMemory()
 	_, err = i.finish()
 	i.flush()
-	if i.spec.After != nil && !i.killed.Load() {
+	if i.spec.After != nil && !i.ordered.Load() {
 		i.spec.After.become()
 	}
 	if err != nil {

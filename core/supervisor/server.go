@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/cgroup"
 )
 
 // requestLimit bounds the wait for a client that connected and says nothing.
@@ -59,7 +61,7 @@ func (i *instance) answer(conn *net.UnixConn) {
 	case opWait:
 		i.answerExit(conn)
 	case opKill:
-		i.killed.Store(true)
+		i.ordered.Store(true)
 		go i.kill(syscall.Signal(q.Signal), time.Duration(q.TimeoutMS)*time.Millisecond)
 		i.answerExit(conn)
 	default:
@@ -109,6 +111,9 @@ func (i *instance) signal(sig syscall.Signal) error {
 	if i.process == nil {
 		return errNeverRan
 	}
+	if sig == unix.SIGKILL {
+		i.killed.Store(true)
+	}
 	err := i.process.Signal(sig)
 	if errors.Is(err, os.ErrProcessDone) {
 		return nil
@@ -144,7 +149,7 @@ func (i *instance) kill(sig syscall.Signal, timeout time.Duration) {
 	// pid 1's death ends its namespace; the group ends what is not in it.
 	_ = i.signal(unix.SIGKILL)
 	if i.payload != nil {
-		_ = i.payload.Kill()
+		_ = cgroup.Open(i.spec.Cgroup...).Kill()
 	}
 }
 

@@ -33,6 +33,8 @@ type Spec struct {
 	// when missing and removed at the end. Empty is none. Without a cgroup2
 	// hierarchy it is ignored. Sandbox.Cgroup is set from it.
 	Cgroup []string `json:"cgroup,omitempty"`
+	// Limits bound the instance's own group; they need one.
+	Limits cgroup.Limits `json:"limits,omitzero"`
 	// Events is the path of the event log that is told of the start and, before
 	// the lock is free, of the end; empty is none. Subject is the instance in it.
 	Events  string        `json:"events,omitempty"`
@@ -71,6 +73,9 @@ func (s *Spec) validate() error {
 		if !cgroup.ValidName(elem) {
 			return fmt.Errorf("cannot start %s: bad cgroup name %q", s.ID, elem)
 		}
+	}
+	if len(s.Cgroup) == 0 && s.Limits != (cgroup.Limits{}) {
+		return fmt.Errorf("cannot start %s: limits need a cgroup", s.ID)
 	}
 	return s.Sandbox.Validate()
 }

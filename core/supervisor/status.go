@@ -36,10 +36,18 @@ const (
 // killed, and pid 1 with it.
 const ReasonLost = "supervisor died"
 
+// ReasonOutOfMemory is the reason of an Exit by the kernel's SIGKILL, because the
+// instance reached its memory limit.
+const ReasonOutOfMemory = "out of memory"
+
 // Exit is how and when pid 1 ended.
 type Exit struct {
 	sandbox.Exit
 	At time.Time `json:"at"`
+	// OOMKilled counts the processes that the kernel ended because the memory
+	// limit, MemoryMax bytes, was reached; pid 1 need not be one of them.
+	OOMKilled int64 `json:"oom_killed,omitempty"`
+	MemoryMax int64 `json:"memory_max,omitempty"`
 }
 
 // Status is what is known of an instance's present or last run.

@@ -21,8 +21,9 @@ func (s *Status) tellStarted() {
 // tellDead is for a run that was told to have started.
 func (s *Status) tellDead() {
 	code := s.Exit.Status()
-	e := event.Event{Type: event.Dead, Subject: s.Subject, ExitCode: &code, Reason: s.Exit.Reason}
-	if s.Exit.Reason == sandbox.ReasonSignal || s.Exit.Reason == ReasonLost {
+	e := event.Event{Type: event.Dead, Subject: s.Subject, ExitCode: &code, Reason: s.Exit.Reason, OOMKilled: s.Exit.OOMKilled > 0}
+	switch s.Exit.Reason {
+	case sandbox.ReasonSignal, ReasonLost, ReasonOutOfMemory:
 		e.Signal = unix.SignalName(syscall.Signal(s.Exit.Signal))
 	}
 	_ = event.Log{Path: s.Events}.Append(e)
