@@ -74,6 +74,16 @@ func parseLogMax(word string) (int64, error) {
 	return n, err
 }
 
+// logMax is how large an instance's log may become.
+func (m *Manager) logMax(props map[string][]string) int64 {
+	if words := props["log_max"]; len(words) > 0 {
+		if n, err := parseLogMax(words[0]); err == nil { // checked when it was set
+			return n
+		}
+	}
+	return m.cfg.LogMax
+}
+
 func parsePids(word string) (int64, error) {
 	n, err := strconv.ParseInt(word, 10, 32)
 	if err != nil || n < 1 {

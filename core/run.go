@@ -6,9 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"time"
 
 	"firmwared/core/registry"
 	"firmwared/core/supervisor"
@@ -100,34 +98,4 @@ func (m *Manager) StartAttached(ctx context.Context, inst *registry.Instance, o 
 		return m.explainStart(inst, err)
 	})
 	return session, err
-}
-
-// Logs writes an instance's console log to w, and with follow what comes until
-// the instance ends or ctx is over.
-func (m *Manager) Logs(ctx context.Context, inst *registry.Instance, w io.Writer, follow bool) error {
-	log, err := os.Open(m.at.log(inst.ID))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // it never ran
-	}
-	if err != nil {
-		return fmt.Errorf("cannot read the log of instance %s: %w", inst.Name, err)
-	}
-	defer log.Close()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		// Asked before the rest is read: what is written before the end is shown.
-		alive := m.status(inst.ID).Alive()
-		if _, err := io.Copy(w, log); err != nil {
-			return fmt.Errorf("cannot show the log of instance %s: %w", inst.Name, err)
-		}
-		if !follow || !alive {
-			return nil
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return nil
-		}
-	}
 }

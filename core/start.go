@@ -106,6 +106,7 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		Name:    inst.Name,
 		Dir:     m.at.runtime(inst.ID),
 		Log:     m.at.log(inst.ID),
+		LogMax:  m.logMax(props),
 		Cgroup:  m.cgroup(inst.ID),
 		Events:  m.events.Path,
 		Subject: m.subject(inst),

@@ -21,7 +21,7 @@ const testLimit = 20 * time.Second
 func TestLogAppends(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "log")
 	for _, text := range []string{"one\n\x00\xff", "two\n"} {
-		log, err := OpenLog(path)
+		log, err := OpenLog(path, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -44,7 +44,7 @@ func TestLogRefusesLinksAndDevices(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{dir + "/link", "/dev/null", dir, dir + "/no/log"} {
-		if log, err := OpenLog(path); err == nil {
+		if log, err := OpenLog(path, 0); err == nil {
 			log.Close()
 			t.Errorf("%s was opened", path)
 		}
@@ -57,7 +57,7 @@ func TestLogOnFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Unmount(dir, 0)
-	log, err := OpenLog(dir + "/log")
+	log, err := OpenLog(dir+"/log", 0)
 	if err != nil {
 		t.Fatal(err)
 	}

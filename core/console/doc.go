@@ -4,7 +4,8 @@
 // file, any number of viewers, and the terminal a person sits at.
 //
 // It opens no pty and starts no process: sandbox makes the master, supervisor
-// copies it into a Fanout. It does not rotate the log or stamp lines.
+// copies it into a Fanout. A log stays below a limit, and beside it stands when
+// each part of it was written.
 //
 // A Log, a Fanout and its Viewers may be used from several goroutines at once. A
 // Terminal and a Detacher belong to one goroutine, except for Terminal.Restore.

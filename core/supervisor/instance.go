@@ -106,7 +106,7 @@ func (i *instance) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if i.log, err = console.OpenLog(i.spec.Log); err != nil {
+	if i.log, err = console.OpenLog(i.spec.Log, i.spec.LogMax); err != nil {
 		return err
 	}
 	i.fan = console.NewFanout(i.log)

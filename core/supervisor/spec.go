@@ -27,7 +27,9 @@ type Spec struct {
 	// Dir is the instance's run-time directory; it exists or its parent does.
 	Dir string `json:"dir"`
 	// Log is the console log; output is appended.
-	Log     string       `json:"log"`
+	Log string `json:"log"`
+	// LogMax bounds the log, in bytes; the oldest output goes first. 0 is no limit.
+	LogMax  int64        `json:"log_max,omitempty"`
 	Sandbox sandbox.Spec `json:"sandbox"`
 	// Cgroup names the instance's own group, at least two elements; it is made
 	// when missing and removed at the end. Empty is none. Without a cgroup2
