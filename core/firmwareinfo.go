@@ -5,6 +5,7 @@ package core
 import (
 	"time"
 
+	"firmwared/core/hook"
 	"firmwared/core/registry"
 )
 
@@ -24,6 +25,7 @@ type FirmwareInfo struct {
 	Ephemeral bool              `json:"ephemeral"`
 	Copied    bool              `json:"copied"`
 	Created   time.Time         `json:"created"`
+	HookError *HookError        `json:"hook_error"` // the last since boot
 }
 
 // Firmwares looks at every firmware, in the order of names. Broken records are
@@ -65,6 +67,10 @@ func (m *Manager) firmwareInfo(fw *registry.Firmware, names map[string]string, i
 		if inst.Firmware == fw.ID {
 			info.Instances = append(info.Instances, inst.Name)
 		}
+	}
+	var failed HookError
+	if registry.ReadRuntime(m.hookErrorFile(hook.LayerLower, fw.ID), &failed) {
+		info.HookError = &failed
 	}
 	for _, l := range m.lowersOf(fw.ID) {
 		if m.isMounted(l) {

@@ -50,7 +50,7 @@ func (m *Manager) logHook(l hook.Line, verbose bool) {
 // failed mount too.
 func (m *Manager) callMount(ctx context.Context, c hook.Call, point string, verify func() error) error {
 	c.Action = hook.ActionMount
-	_, err := m.runner.Run(ctx, c)
+	err := m.callLayer(ctx, c)
 	if err == nil {
 		if err = verify(); err == nil {
 			return nil
@@ -59,6 +59,7 @@ func (m *Manager) callMount(ctx context.Context, c hook.Call, point string, veri
 		if errors.Is(err, unix.ENOTCONN) && !c.Daemon {
 			err = fmt.Errorf("%w; what a hook leaves running is ended unless its describe says daemon=yes", err)
 		}
+		m.keepHookError(c, err)
 	}
 	// Undone even if the user has had enough of waiting: ctx may be over.
 	undo := m.callUnmount(context.WithoutCancel(ctx), c, point, reasonFailedMount)
@@ -83,7 +84,7 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 		vars[key] = value
 	}
 	c.Vars = vars
-	_, err := m.runner.Run(ctx, c)
+	err := m.callLayer(ctx, c)
 	var failed *hook.Error
 	busy := errors.As(err, &failed) && failed.Busy() && !mount.Free(point)
 	if c.Daemon && !busy { // who uses the mount needs its daemon
@@ -94,6 +95,7 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 	}
 	if err == nil {
 		err = fmt.Errorf("%s: hook %s reported success, but %s is still mounted", c.Object, c.Hook.Name, point)
+		m.keepHookError(c, err)
 	}
 	if busy {
 		if holders := mount.Holders(point); len(holders) > 0 {

@@ -275,7 +275,7 @@ func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
 			return err
 		}
 		call.Action = hook.ActionRemount
-		if _, err := m.runner.Run(ctx, call); err != nil {
+		if err := m.callLayer(ctx, call); err != nil {
 			return err
 		}
 		if !m.unionMounted(inst.ID, u) {

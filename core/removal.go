@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"firmwared/core/event"
+	"firmwared/core/hook"
 	"firmwared/core/registry"
 )
 
@@ -101,6 +102,7 @@ func (m *Manager) removeFirmware(ctx context.Context, fw *registry.Firmware, rea
 			return fmt.Errorf("cannot remove firmware %s: %w", fw.Name, err)
 		}
 	}
+	_ = os.Remove(m.hookErrorFile(hook.LayerLower, fw.ID))
 	if err := m.store.Firmwares.Delete(fw.ID); err != nil {
 		return err
 	}

@@ -152,10 +152,7 @@ func (m *Manager) generation(ctx context.Context, fw *registry.Firmware) (string
 		return "", fmt.Errorf("%s is no longer the %s that firmware %s was registered as", quote(fw.Path), kindOf(fw), fw.Name)
 	}
 	st := statOf(info)
-	if !fw.Image {
-		return shortHash("directory", fmt.Sprint(st.Dev, st.Ino)), nil
-	}
-	if st != *fw.Stat {
+	if fw.Image && st != *fw.Stat {
 		sum, stat, err := hashImage(ctx, fw.Path, nil, nil)
 		if err != nil {
 			return "", err
@@ -168,7 +165,16 @@ func (m *Manager) generation(ctx context.Context, fw *registry.Firmware) (string
 			return "", err
 		}
 	}
-	return shortHash("image", fw.SHA256, fmt.Sprint(st.Dev, st.Ino)), nil
+	return sourceGeneration(fw, st), nil
+}
+
+// sourceGeneration is generation for a source whose state is known and, of an
+// image, that of the record.
+func sourceGeneration(fw *registry.Firmware, st registry.FileStat) string {
+	if fw.Image {
+		return shortHash("image", fw.SHA256, fmt.Sprint(st.Dev, st.Ino))
+	}
+	return shortHash("directory", fmt.Sprint(st.Dev, st.Ino))
 }
 
 // lockedGeneration is generation for a caller that does not hold the firmware:

@@ -139,23 +139,32 @@ logged() { fw logs box | grep -q -- "$1"; }
 	assert_eq ready "$(fw get box state)"
 }
 
+# ups N: pid 1 has said "up" N times, over all runs.
+ups() { (( $(fw logs box | grep -c up) == $1 )); }
+
 @test "stop_signal lets pid 1 end by itself, in kill, restart and drop; a signal asked for goes first" {
+	local program='trap "echo usr1 | tee -a /mnt/ends; exit 4" USR1; trap "echo term; exit 5" TERM; echo up; while :; do sleep 0.05; done'
+	mkdir "$BATS_TEST_TMPDIR/shared"
 	box --set stop_signal=USR1
-	start='trap "echo got usr1; exit 4" USR1; trap "echo got term; exit 5" TERM; echo up; while :; do sleep 0.05; done'
-	fw_ok start box -- /bin/sh -c "$start"
-	wait_until 5 logged up
+	fw_ok start box --bind "$BATS_TEST_TMPDIR/shared:/mnt" -- /bin/sh -c "$program"
+	wait_until 5 ups 1
 	fw_ok kill box
 	assert_eq 4 "$(fw get box exit_code)"
-	fw_ok start box -- /bin/sh -c "$start"
-	twice() { (( $(fw logs box | grep -c up) == 2 )); }
-	wait_until 5 twice
+	fw_ok start box --bind "$BATS_TEST_TMPDIR/shared:/mnt" -- /bin/sh -c "$program"
+	wait_until 5 ups 2
+	fw_ok restart box
+	wait_until 5 ups 3
+	assert_eq $'usr1\nusr1' "$(<"$BATS_TEST_TMPDIR/shared/ends")"
 	fw_ok kill box --signal TERM
 	assert_eq 5 "$(fw get box exit_code)"
-	fw_ok start box -- /bin/sh -c "$start"
-	thrice() { (( $(fw logs box | grep -c up) == 3 )); }
-	wait_until 5 thrice
+	fw_ok restart box
+	wait_until 5 ups 4
 	fw_ok kill box --signal KILL
 	assert_eq 'killed by SIGKILL' "$(fw get box exit_reason)"
+	fw_ok restart box
+	wait_until 5 ups 5
+	fw_ok drop box --force
+	assert_eq 3 "$(wc -l <"$BATS_TEST_TMPDIR/shared/ends")"
 }
 
 @test "one that ignores its stop_signal is killed when its time is over" {

@@ -155,6 +155,7 @@ func firmwareShow(c *cli.Context) error {
 	field("ephemeral", i.Ephemeral)
 	field("copied", i.Copied)
 	field("created", i.Created.Format(time.RFC3339))
+	showHookError(i.HookError)
 	return nil
 }
 

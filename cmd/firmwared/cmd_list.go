@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/urfave/cli/v2"
 
@@ -41,64 +40,6 @@ func listCommand() *cli.Command {
 			}
 			return errors.Join(table("ID NAME STATE FIRMWARE PID EXIT", rows), broken)
 		},
-	}
-}
-
-func showCommand() *cli.Command {
-	return &cli.Command{
-		Name:         "show",
-		Usage:        "show instances",
-		UsageText:    "firmwared show I... [--json]",
-		Flags:        []cli.Flag{jsonFlag(), allFlag()},
-		BashComplete: completeInstances,
-		Action: func(c *cli.Context) error {
-			m, err := look(c)
-			if err != nil {
-				return err
-			}
-			found, missing := instances(c, m)
-			var infos []core.InstanceInfo
-			for _, inst := range found {
-				infos = append(infos, m.Show(inst))
-			}
-			if c.Bool("json") && len(infos) > 0 {
-				if len(infos) == 1 && !c.Bool("all") {
-					return errors.Join(printJSON(infos[0]), missing)
-				}
-				return errors.Join(printJSON(infos), missing)
-			}
-			for i, info := range infos {
-				if i > 0 {
-					fmt.Println()
-				}
-				showInstance(info)
-			}
-			return missing
-		},
-	}
-}
-
-func showInstance(i core.InstanceInfo) {
-	field("id", i.ID)
-	field("name", i.Name)
-	field("state", i.State)
-	field("firmware", fmt.Sprintf("%s (%s)", i.Firmware, i.FirmwareID))
-	field("workspace", i.Workspace)
-	field("union hook", i.UnionHook)
-	field("pid", pointer(i.PID))
-	if i.Started != nil {
-		field("started", i.Started.Format(time.RFC3339))
-	}
-	field("last exit", i.ExitReason)
-	field("ephemeral", i.Ephemeral)
-	field("created", i.Created.Format(time.RFC3339))
-	keys := make([]string, 0, len(i.Properties))
-	for key := range i.Properties {
-		keys = append(keys, key)
-	}
-	slices.Sort(keys)
-	for _, key := range keys {
-		field("property", key+"="+joinWords(core.IsList(key), i.Properties[key]))
 	}
 }
 

@@ -138,6 +138,17 @@ func legacyGroups(elem []string) []string {
 	return dirs
 }
 
+// Paths lists the directories of the group elem that exist, in every tree.
+func Paths(elem ...string) []string {
+	var dirs []string
+	if g := Open(elem...); g.dir != "" {
+		if _, err := os.Stat(g.dir); err == nil {
+			dirs = append(dirs, g.dir)
+		}
+	}
+	return append(dirs, legacyGroups(elem)...)
+}
+
 // RemoveLegacy ends what is still in the cgroup1 groups of elem, removes them, and those above them that are empty
 // now. It is for a group whose processes are dead or may be killed.
 func RemoveLegacy(elem ...string) error {
