@@ -11,7 +11,10 @@ setup() {
 	mkdir -p "$W"
 }
 
-teardown() { fw_teardown; }
+teardown() {
+	[[ -z ${SEEN:-} ]] || rm -r "$SEEN"
+	fw_teardown
+}
 
 # site_hooks: a hook directory of the test's own before the shipped ones.
 site_hooks() {
@@ -155,30 +158,31 @@ result() { jq -r --arg name "$1" '.[] | select(.clause == $name) | .result' <<<"
 
 # interrupted SIGNAL: while a mount hangs.
 interrupted() {
-	rm -f "$W/hangs"
+	rm -f "$SEEN/hangs"
 	"$FIRMWARED" --root "$FW_ROOT" hook test "$W/hang.hook" "$W/image" --clause mount-again >"$W/out" 2>&1 3>&- &
 	local pid=$!
-	wait_until 20 test -s "$W/hangs"
+	wait_until 20 test -s "$SEEN/hangs"
 	kill "-$1" "$pid"
 	wait "$pid" || true
 	wait_until 10 nothing_of_it
 }
 
 nothing_of_it() {
-	[[ ! -e /proc/$(<"$W/hangs") ]] && no_loops "$(sed -n 's/.* file=\(.*\)\/firmware.*/\1/p' "$W/where")" &&
-		[[ ! -e $(<"$W/group") ]]
+	[[ ! -e /proc/$(<"$SEEN/hangs") ]] && no_loops "$(sed -n 's/.* file=\(.*\)\/firmware.*/\1/p' "$SEEN/where")" &&
+		[[ ! -e $(<"$SEEN/group") ]]
 }
 
 @test "test: Ctrl-C, TERM and even KILL leave nothing behind" {
+	SEEN=$(mktemp -d /dev/shm/hookcmd.XXXXXX) # what the hook writes in /tmp does not get here
 	user_hook "$W/hang.hook" <<-EOF
 		#!/bin/sh
 		case \$FIRMWARED_ACTION in
 		describe) printf 'api=1\nlayers=lower\n' ;;
 		mount)
 			losetup -f "\$FIRMWARED_FIRMWARE" || exit 1
-			echo " file=\$FIRMWARED_FIRMWARE" >$W/where
-			sed 's,.*::,/sys/fs/cgroup,; s,/hooks/.*,,' /proc/self/cgroup >$W/group
-			echo \$\$ >$W/hangs
+			echo " file=\$FIRMWARED_FIRMWARE" >$SEEN/where
+			sed 's,.*::,/sys/fs/cgroup,; s,/hooks/.*,,' /proc/self/cgroup >$SEEN/group
+			echo \$\$ >$SEEN/hangs
 			sleep 1000 ;;
 		esac
 	EOF

@@ -31,8 +31,9 @@ type kit struct {
 	sample string // the kit's copy, of a lower hook
 	own    bool   // the sample is a directory that the kit made
 
-	objects []*object // of the clause under way
-	count   int       // of all objects
+	uppers  map[string]string // of the watched directories: what was written there
+	objects []*object         // of the clause under way
+	count   int               // of all objects
 	calls   int
 	late    []string // calls that passed their time limit
 	works   map[string]error
@@ -83,6 +84,7 @@ func (k *kit) open() (err error) {
 	if k.hook, err = hook.File(path); err != nil {
 		return err
 	}
+	k.cover()
 	said := k.call(request{action: hook.ActionDescribe})
 	if k.deaf = said.done(); k.deaf == nil {
 		k.d, k.deaf = hook.Parse(said.stdout)

@@ -3,9 +3,7 @@
 package conformance
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -15,63 +13,76 @@ import (
 	"firmwared/core/mount"
 )
 
-// watchedDirs are where a hook that writes where it must not is likely to. For the time of a watch each is covered by
-// an overlay of itself, whose upper shows what was written; one that no overlay can cover is not watched.
+// watchedDirs are where a hook that writes where it must not is likely to. For the time of the run each is covered by
+// an overlay of itself: its upper shows what was written, and nothing of that reaches the machine. One that no overlay
+// can cover is not watched.
 var watchedDirs = []string{"/tmp", "/var/tmp", "/etc", "/mnt", "/root", "/var/lib", "/var/cache"}
 
 // watch runs f and says what it changed outside of the run's directory: files in watchedDirs, and mounts anywhere.
 func (k *kit) watch(f func() error) error {
-	uppers, uncover := k.cover()
-	before, err := mount.Points("/proc/self")
+	points, err := mount.Points("/proc/self")
 	if err != nil {
-		return errors.Join(err, uncover())
+		return err
 	}
-	err = f()
+	files, err := k.written()
+	if err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		return err
+	}
+	if err := k.newMounts(points); err != nil {
+		return err
+	}
+	now, err := k.written()
 	if err == nil {
-		err = k.newMounts(before)
+		err = differ(files, now)
 	}
-	for dir, upper := range uppers {
-		if err == nil {
-			err = changed(dir, upper)
-		}
-	}
-	return errors.Join(err, uncover())
+	return err
 }
 
-// cover mounts the overlays and returns the upper of each.
-func (k *kit) cover() (uppers map[string]string, uncover func() error) {
-	uppers = map[string]string{}
+// cover mounts the overlays. They end with the mount namespace.
+func (k *kit) cover() {
+	k.uppers = map[string]string{}
 	seen := k.files()
-	k.count++
-	base := filepath.Join(place, fmt.Sprintf("watch-%d", k.count))
 	for i, dir := range watchedDirs {
-		if info, err := os.Lstat(dir); err != nil || !info.IsDir() {
+		info, err := os.Lstat(dir)
+		if err != nil || !info.IsDir() {
 			continue
 		}
-		upper, work := filepath.Join(base, fmt.Sprint(i)), filepath.Join(base, fmt.Sprintf("work-%d", i))
-		if os.MkdirAll(upper, 0o755) != nil || os.MkdirAll(work, 0o755) != nil {
+		upper, work := filepath.Join(place, "written", fmt.Sprint(i)), filepath.Join(place, "work", fmt.Sprint(i))
+		if os.MkdirAll(upper, 0o755) != nil || os.MkdirAll(work, 0o755) != nil || os.Chmod(upper, info.Mode()) != nil {
 			continue
-		}
-		if info, err := os.Stat(dir); err == nil {
-			_ = os.Chmod(upper, info.Mode())
 		}
 		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", dir, upper, work)
 		if unix.Mount("firmwared", dir, "overlay", 0, options) != nil {
 			continue
 		}
-		uppers[dir] = upper
+		k.uppers[dir] = upper
 		if k.files() != seen { // the hook lies on a mount in dir, which is hidden now
 			_ = mount.Detach(dir)
-			delete(uppers, dir)
+			delete(k.uppers, dir)
 		}
 	}
-	return uppers, func() error {
-		var problems []error
-		for dir := range uppers {
-			problems = append(problems, mount.Detach(dir))
+}
+
+// written lists what the run has changed in the watched directories so far. A directory counts for its existence
+// alone: its times change with what is in it.
+func (k *kit) written() (map[string]entry, error) {
+	all := map[string]entry{}
+	for dir, upper := range k.uppers {
+		tree, err := snapshot(upper)
+		if err != nil {
+			return nil, err
 		}
-		return errors.Join(append(problems, mount.RemoveAll(base))...)
+		for name, e := range tree {
+			if e.mode.IsDir() {
+				e.mtime = 0
+			}
+			all[filepath.Join(dir, name)] = e
+		}
 	}
+	return all, nil
 }
 
 // files counts those of the hook's files that can be seen.
@@ -82,23 +93,6 @@ func (k *kit) files() (seen int) {
 		}
 	}
 	return seen
-}
-
-// changed names one thing in an upper.
-func changed(dir, upper string) error {
-	return filepath.WalkDir(upper, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || path == upper {
-			return err
-		}
-		rel, _ := filepath.Rel(upper, path)
-		// A directory is there already if only something in it was changed.
-		if entry.IsDir() {
-			if below, err := os.ReadDir(path); err == nil && len(below) > 0 {
-				return nil
-			}
-		}
-		return fmt.Errorf("%s was changed", filepath.Join(dir, rel))
-	})
 }
 
 // newMounts names a mount that came or went outside of the run's directory. What other programs mount and unmount
