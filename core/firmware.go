@@ -131,6 +131,13 @@ func (m *Manager) create(fw *registry.Firmware, copied *imageCopy) error {
 	} else if taken[fw.Name] {
 		return fmt.Errorf("cannot add firmware %s: another one is named %s", quote(fw.Path), fw.Name)
 	}
+	if fw.Ephemeral { // until PrepareToRun has made the instance that it goes with
+		mark, err := m.store.Begin("firmware." + fw.ID)
+		if err != nil {
+			return err
+		}
+		m.runs.Store(mark.Object, mark)
+	}
 	if err := copied.place(fw); err != nil {
 		return err
 	}

@@ -95,12 +95,3 @@ func (c *imageCopy) discard() {
 	}
 	c.mark.End()
 }
-
-// recoverImage removes a copy whose maker died.
-func (m *Manager) recoverImage(name string) error {
-	err := os.Remove(filepath.Join(m.images(), name))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
-}

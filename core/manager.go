@@ -28,7 +28,7 @@ type Manager struct {
 	events event.Log
 	notice func(string) // one line for the user that is no error
 	root   *registry.Lock
-	runs   sync.Map // id of an instance that this process runs, or is to run, to the *registry.Mark it holds
+	runs   sync.Map // id of an instance that this process runs, or is to run, or firmware.ID, to the *registry.Mark it holds
 }
 
 // Open makes ready to look at a root. It fails unless the caller is root and,

@@ -119,6 +119,7 @@ func (m *Manager) bindRoot() error {
 	if err != nil {
 		return errors.Join(err, mount.Unmount(m.at.base))
 	}
+	m.markUnfinished()
 	return nil
 }
 

@@ -37,6 +37,13 @@ func (m *Manager) PrepareToRun(ctx context.Context, key string, add AddOptions, 
 			return nil, err
 		}
 		made, err := m.Prepare(ctx, fw, o)
+		if mark, ok := m.runs.LoadAndDelete("firmware." + fw.ID); ok {
+			if err == nil {
+				mark.(*registry.Mark).End()
+			} else { // nobody else may ever need it
+				mark.(*registry.Mark).Abandon()
+			}
+		}
 		if err == nil {
 			return made[0], nil
 		}

@@ -28,6 +28,13 @@ type union struct {
 	Used    bool    `json:"used,omitempty"` // something ran in it: it may have cached what has changed below
 }
 
+// on tells whether a union stands on a lower.
+func (u union) on(l lower) bool {
+	return slices.ContainsFunc(u.Lowers, func(own lower) bool {
+		return own.Firmware == l.Firmware && own.Generation == l.Generation
+	})
+}
+
 func (m *Manager) readUnion(id string) (u union, found bool) {
 	return u, registry.ReadRuntime(m.at.unionFile(id), &u)
 }
@@ -201,7 +208,9 @@ func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u u
 		return rwlayer.Verify(point, m.at.rw(inst.ID))
 	})
 	if err != nil {
-		_ = os.Remove(m.at.unionFile(inst.ID))
+		if mount.Free(point) { // else it still says that there is something to take away
+			_ = os.Remove(m.at.unionFile(inst.ID))
+		}
 		return m.explainUnion(err)
 	}
 	return registry.WriteRuntime(m.at.unionFile(inst.ID), u)

@@ -101,7 +101,7 @@ when firmwared itself failed.`,
 		Commands: []*cli.Command{
 			firmwareCommand(), prepareCommand(), startCommand(), runCommand(), killCommand(), restartCommand(),
 			remountCommand(), dropCommand(), listCommand(), showCommand(), getCommand(), setCommand(), logsCommand(),
-			eventsCommand(), waitCommand(), statsCommand(), hookCommand(), doctorCommand(), configCommand(), versionCommand(),
+			eventsCommand(), waitCommand(), statsCommand(), gcCommand(), hookCommand(), doctorCommand(), configCommand(), versionCommand(),
 		},
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,

@@ -69,16 +69,31 @@ func (r *Runner) Scopes() ([]string, error) {
 	return scopes, err
 }
 
-// Clean ends the calls that went on after the death of their caller, and removes their leaves. It leaves alone the
-// calls of living processes, and what daemons left: see Scopes and Sweep for those. Where there is no cgroup2, such
+// Abandoned names the leaves of calls that went on after the death of their caller. Where there is no cgroup2, such
 // calls cannot be found.
-func (r *Runner) Clean() error {
+func (r *Runner) Abandoned() ([]string, error) {
+	var calls []string
 	names, err := r.leaves()
-	problems := []error{err}
 	for _, name := range names {
 		if call, ok := strings.CutPrefix(name, callPrefix); ok && !ownerLives(call) {
-			problems = append(problems, dissolve(r.open(name), "an abandoned hook call ("+name+")"))
+			calls = append(calls, name)
 		}
+	}
+	return calls, err
+}
+
+// End ends the processes of an abandoned call and removes its leaf.
+func (r *Runner) End(name string) error {
+	return dissolve(r.open(name), "an abandoned hook call ("+name+")")
+}
+
+// Clean ends all abandoned calls. It leaves alone the calls of living processes, and what daemons left: see Scopes and
+// Sweep for those.
+func (r *Runner) Clean() error {
+	names, err := r.Abandoned()
+	problems := []error{err}
+	for _, name := range names {
+		problems = append(problems, r.End(name))
 	}
 	return errors.Join(problems...)
 }

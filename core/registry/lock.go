@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -109,85 +107,32 @@ func (l *Lock) Remove() {
 	l.Unlock()
 }
 
-// Mark says that an operation on an object is under way. Whoever finds one
-// whose maker is dead finishes or undoes what it was about.
-type Mark struct {
-	Object string // for instance instance.0123456789ab
-	lock   *Lock
-}
+// Locked tells whether somebody holds the lock of this name. It makes no file.
+func (s *Store) Locked(name string) bool { return held(s.path("locks", name)) }
 
-// Begin marks an operation on object before it acts.
-func (s *Store) Begin(object string) (*Mark, error) {
-	path := s.path("pending", object+"."+NewID())
-	hidden := filepath.Join(filepath.Dir(path), "."+filepath.Base(path))
-	lock, err := flock(hidden, unix.LOCK_EX)
+// LockNames lists the locks that have a file, held or not.
+func (s *Store) LockNames() []string { return names(s.path("locks")) }
+
+// held asks for a lock by sharing it for a moment.
+func held(path string) bool {
+	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("cannot mark an operation on %s: %w", object, err)
+		return false
 	}
-	// It appears under its name only once it is locked, so that nobody takes
-	// it for a dead one's.
-	if err := os.Rename(hidden, path); err != nil {
-		lock.Remove()
-		return nil, fmt.Errorf("cannot mark an operation on %s: %w", object, err)
+	defer f.Close()
+	for {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+		if err != unix.EINTR {
+			return err == unix.EWOULDBLOCK
+		}
 	}
-	lock.path = path
-	return &Mark{object, lock}, nil
 }
 
-// File is the mark's open file: a process that inherits it holds the mark too.
-func (m *Mark) File() *os.File { return m.lock.file }
-
-// Path is where the mark is; who removes it there ends it.
-func (m *Mark) Path() string { return m.lock.path }
-
-// End says that the operation is over and nothing of it is left to be mended.
-func (m *Mark) End() { m.lock.Remove() }
-
-// Abandon leaves the mark behind for the next command to look at the object.
-func (m *Mark) Abandon() { m.lock.Unlock() }
-
-// Dead returns the marks whose makers are dead; each is now the caller's.
-func (s *Store) Dead() []*Mark {
-	entries, _ := os.ReadDir(s.path("pending"))
-	var dead []*Mark
+func names(dir string) []string {
+	entries, _ := os.ReadDir(dir)
+	var all []string
 	for _, entry := range entries {
-		name := entry.Name()
-		hidden := strings.HasPrefix(name, ".")
-		dot := strings.LastIndexByte(name, '.')
-		path := s.path("pending", name)
-		lock, err := flock(path, unix.LOCK_EX|unix.LOCK_NB)
-		if err != nil {
-			continue
-		}
-		if hidden || dot < 0 { // its maker died before it could show it: nothing was done yet
-			lock.Remove()
-			continue
-		}
-		dead = append(dead, &Mark{name[:dot], lock})
+		all = append(all, entry.Name())
 	}
-	return dead
-}
-
-// Pending names the objects of operations under way, and of those whose makers are
-// dead. It changes nothing.
-func (s *Store) Pending() (living, dead []string) {
-	entries, _ := os.ReadDir(s.path("pending"))
-	for _, entry := range entries {
-		name := entry.Name()
-		dot := strings.LastIndexByte(name, '.')
-		if dot <= 0 || name[0] == '.' { // not shown yet: nothing was done
-			continue
-		}
-		f, err := os.Open(s.path("pending", name))
-		if err != nil { // over
-			continue
-		}
-		if unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB) == nil {
-			dead = append(dead, name[:dot])
-		} else {
-			living = append(living, name[:dot])
-		}
-		f.Close()
-	}
-	return living, dead
+	return all
 }

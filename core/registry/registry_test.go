@@ -194,6 +194,59 @@ func TestMarksOfTheDead(t *testing.T) {
 	}
 }
 
+func TestMarked(t *testing.T) {
+	s := open(t)
+	var marks []*Mark
+	for range 3 {
+		m, err := s.Begin("instance.aaaaaaaaaaa1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		marks = append(marks, m)
+	}
+	marks[0].Abandon()
+	marks[1].Abandon()
+	if !s.Marked("instance.aaaaaaaaaaa1", nil) || s.Marked("instance.aaaaaaaaaaa", nil) {
+		t.Error("a living mark is not seen, or another's is")
+	}
+	dead := s.Dead()
+	if len(dead) != 1 || len(dead[0].locks) != 2 {
+		t.Fatalf("marks on one object are not one: %v", dead)
+	}
+	if !s.Marked("instance.aaaaaaaaaaa1", dead[0]) {
+		t.Error("the living mark beside the caller's own is not seen")
+	}
+	marks[2].End()
+	if s.Marked("instance.aaaaaaaaaaa1", dead[0]) {
+		t.Error("the caller's own mark counts as another's")
+	}
+	if dead[0].Abandon(); s.Marked("instance.aaaaaaaaaaa1", nil) {
+		t.Error("a dead mark counts as living")
+	}
+}
+
+func TestLockedMakesNoFile(t *testing.T) {
+	s := open(t)
+	if s.Locked("i-1") || len(s.LockNames()) != 0 {
+		t.Errorf("asking for a lock made one: %v", s.LockNames())
+	}
+	lock, err := s.TryLock("i-1", Shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Locked("i-1") {
+		t.Error("a lock that is shared counts as taken")
+	}
+	lock.Unlock()
+	if lock, err = s.TryLock("i-1", Exclusive); err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Unlock()
+	if !s.Locked("i-1") {
+		t.Error("a lock that is held is not seen")
+	}
+}
+
 func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"version":1,"id":"aaaaaaaaaaa1","name":"x","properties":{"cmdline":["a"]}}`))
 	f.Add([]byte(`{}`))

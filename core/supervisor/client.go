@@ -70,6 +70,24 @@ func Clean(ctx context.Context, dir string) error {
 	return clearRemains(ctx, dir)
 }
 
+// Remains tells whether Clean has something to do: a supervisor was killed, and
+// its pid 1 or its socket is still there. Its cgroup the caller knows.
+func Remains(dir string) bool {
+	status, err := load(dir)
+	if held, lockErr := lockHeld(dir); err != nil || lockErr != nil || held || !status.Alive() {
+		return false
+	}
+	if fd, err := openProcess(status.PID, status.PIDStart); err == nil {
+		defer unix.Close(fd)
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		if n, _ := unix.Poll(fds, 0); n == 0 { // not even a zombie
+			return true
+		}
+	}
+	_, err = os.Lstat(filepath.Join(dir, socketFile))
+	return err == nil
+}
+
 // clearRemains is for the holder of the lock. A pid 1 that cleared its own
 // parent-death signal outlives its supervisor.
 func clearRemains(ctx context.Context, dir string) error {
