@@ -59,6 +59,10 @@ bin/firmwared: FORCE | go-version
 	@$(GO) build -trimpath -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
 	@conf/check-trust $(CURDIR)/hooks
 
+# Dies at the step that FIRMWARED_FAULT names; see core/fault. Only for tests.
+build/firmwared-faults: FORCE | go-version
+	@mkdir -p build && $(GO) build -trimpath -tags faults -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
+
 # --- manual pages and example ------------------------------------------------
 
 man: | go-version

@@ -14,6 +14,7 @@ import (
 	petname "github.com/dustinkirkland/golang-petname"
 
 	"firmwared/core/event"
+	"firmwared/core/fault"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
@@ -78,6 +79,7 @@ func (m *Manager) Add(ctx context.Context, path string, o AddOptions) (*registry
 	if o.SHA256 != "" && !strings.EqualFold(o.SHA256, fw.SHA256) {
 		return nil, fmt.Errorf("cannot add firmware %s: its sha256 is %s, not %s", quote(path), fw.SHA256, o.SHA256)
 	}
+	fault.Point("add.read")
 	return m.register(ctx, fw, copied, "image", fw.SHA256)
 }
 
@@ -141,7 +143,9 @@ func (m *Manager) create(fw *registry.Firmware, copied *imageCopy) error {
 	if err := copied.place(fw); err != nil {
 		return err
 	}
+	fault.Point("add.placed")
 	err := m.store.Firmwares.Save(fw)
+	fault.Point("add.registered")
 	if err != nil && fw.Copied {
 		err = errors.Join(err, os.Remove(fw.Path))
 	}

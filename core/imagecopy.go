@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"firmwared/core/fault"
 	"firmwared/core/registry"
 )
 
@@ -56,6 +57,7 @@ func (m *Manager) copyImage(ctx context.Context, fw *registry.Firmware, progress
 	if err != nil {
 		return c, fmt.Errorf("cannot copy image %q: %w", fw.Path, err)
 	}
+	fault.Point("add.copying")
 	fw.SHA256, fw.Stat, err = hashImage(ctx, fw.Path, file, progress)
 	if err == nil {
 		err = file.Sync()

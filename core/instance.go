@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"firmwared/core/event"
+	"firmwared/core/fault"
 	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
@@ -80,20 +81,24 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst re
 	if err != nil {
 		return nil, err
 	}
+	fault.Point("prepare.marked")
 	// Until it is ready an instance is a half-made one, which recover removes.
 	inst.Removing = true
 	if err := m.registerInstance(ctx, fw, &inst); err != nil {
 		lock.Remove()
 		return nil, err
 	}
+	fault.Point("prepare.registered")
 	err = m.ensureUnion(ctx, &inst, false, reasonFailedMount)
 	if err == nil {
+		fault.Point("prepare.mounted")
 		err = m.moment(ctx, hook.ActionPrepared, &inst, nil)
 	}
 	if err == nil {
 		inst.Removing = false
 		err = m.store.Instances.Save(&inst)
 	}
+	fault.Point("prepare.saved")
 	if err != nil {
 		inst.Removing = true
 		err = errors.Join(err, m.remove(context.WithoutCancel(ctx), &inst))
@@ -190,18 +195,46 @@ func (m *Manager) Drop(ctx context.Context, inst *registry.Instance, o DropOptio
 		}
 	}
 	inst.Keep = o.Keep
-	subject := m.subject(inst)
-	err = m.remove(ctx, inst)
-	if err != nil {
-		lock.Unlock()
+	fault.Point("drop.locked")
+	if err := m.unlocked(lock, m.removeLast(ctx, inst)); err != nil {
 		return "", err
 	}
-	m.tell(event.Event{Type: event.Dropped, Subject: subject})
-	lock.Remove()
 	if o.Keep {
 		kept = m.at.kept(inst.ID)
 	}
-	return kept, m.removeEphemeral(ctx, inst.Firmware)
+	return kept, nil
+}
+
+// removeLast is remove, and the end of an ephemeral firmware that had no other
+// instance.
+func (m *Manager) removeLast(ctx context.Context, inst *registry.Instance) error {
+	subject := m.subject(inst)
+	fw, err := m.store.Firmwares.Load(inst.Firmware)
+	if err != nil || !fw.Ephemeral {
+		return m.removeAndTell(ctx, inst, subject)
+	}
+	mark, err := m.store.Begin("firmware." + fw.ID) // the instance's tells nothing of it once the record is gone
+	if err != nil {
+		return err
+	}
+	if err := m.removeAndTell(ctx, inst, subject); err != nil {
+		mark.End()
+		return err
+	}
+	if err := m.removeEphemeral(ctx, fw.ID); err != nil {
+		mark.Abandon()
+		return err
+	}
+	mark.End()
+	return nil
+}
+
+func (m *Manager) removeAndTell(ctx context.Context, inst *registry.Instance, subject event.Subject) error {
+	if err := m.remove(ctx, inst); err != nil {
+		return err
+	}
+	m.tell(event.Event{Type: event.Dropped, Subject: subject})
+	return nil
 }
 
 // remove takes away all of an instance that is not running: union, workspace,
@@ -214,6 +247,7 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 			return err
 		}
 	}
+	fault.Point("drop.condemned")
 	if err := m.unmountUnion(ctx, inst, reasonDrop); err != nil {
 		// Not half dropped but whole, as long as it is mounted.
 		inst.Removing, inst.Keep = false, false
@@ -224,16 +258,19 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 			return err
 		}
 	}
+	fault.Point("drop.unmounted")
 	m.clearProcess(ctx, inst.ID)
 	dropped := m.findMoment(hook.ActionDropped, inst, nil)
 	for _, dir := range []string{m.at.workspace(inst.ID), m.at.runtime(inst.ID)} {
 		if err := mount.RemoveAll(dir); err != nil {
 			return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)
 		}
+		fault.Point("drop.emptied")
 	}
 	if err := m.store.Instances.Delete(inst.ID); err != nil {
 		return err
 	}
+	fault.Point("drop.forgotten")
 	return m.callMoment(context.WithoutCancel(ctx), dropped, nil)
 }
 
@@ -242,6 +279,7 @@ func (m *Manager) keepLayer(inst *registry.Instance) error {
 	err := os.MkdirAll(filepath.Dir(kept), 0o700)
 	if err == nil {
 		err = os.Rename(m.at.rw(inst.ID), kept)
+		fault.Point("drop.kept")
 	}
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot keep the rw layer of instance %s: %w", inst.Name, err)
@@ -266,6 +304,7 @@ func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
 			m.tellInstance(event.Remounted, inst)
 			return nil
 		}
+		fault.Point("remount.marked")
 		u, found := m.readUnion(inst.ID)
 		if !found {
 			return fmt.Errorf("cannot remount instance %s: it runs, but its union is not mounted; restart it", inst.Name)
@@ -278,6 +317,7 @@ func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
 		if err := m.callLayer(ctx, call); err != nil {
 			return err
 		}
+		fault.Point("remount.called")
 		if !m.unionMounted(inst.ID, u) {
 			return fmt.Errorf("%s: hook %s reported success, but the union is no longer mounted", call.Object, call.Hook.Name)
 		}

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"firmwared/core/fault"
 	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
@@ -84,6 +85,7 @@ func (m *Manager) mountLower(ctx context.Context, fw *registry.Firmware, l lower
 			err = errors.Join(err, m.forgetLower(l))
 		}
 	}()
+	fault.Point("lower.marked")
 	// What an earlier boot left in them means nothing now.
 	if err := mount.RemoveAll(m.at.lowerDir(l.Firmware, l.Generation)); err != nil {
 		return l, err
@@ -97,7 +99,9 @@ func (m *Manager) mountLower(ctx context.Context, fw *registry.Firmware, l lower
 	if err := registry.WriteRuntime(m.lowerFile(l), l); err != nil {
 		return l, err
 	}
+	fault.Point("lower.recorded")
 	err = m.callMount(ctx, call, point, func() error {
+		fault.Point("lower.mounted")
 		p, err := mount.Stat(point)
 		switch {
 		case err != nil:
@@ -118,7 +122,9 @@ func (m *Manager) mountLower(ctx context.Context, fw *registry.Firmware, l lower
 	if err != nil {
 		return l, err
 	}
-	return l, registry.WriteRuntime(m.lowerFile(l), l)
+	err = registry.WriteRuntime(m.lowerFile(l), l)
+	fault.Point("lower.verified")
+	return l, err
 }
 
 func (m *Manager) lowerCall(ctx context.Context, fw *registry.Firmware, l lower) (hook.Call, error) {
@@ -158,10 +164,14 @@ func (m *Manager) unmountLower(ctx context.Context, fw *registry.Firmware, l low
 	if err != nil {
 		return err
 	}
+	fault.Point("lower.unmounting")
 	if err := m.callUnmount(ctx, call, m.lowerPoint(l), reason); err != nil {
 		return err
 	}
-	return m.forgetLower(l)
+	fault.Point("lower.unmounted")
+	err = m.forgetLower(l)
+	fault.Point("lower.forgotten")
+	return err
 }
 
 // forgetLower removes what stood for a lower, if nothing is mounted there. A

@@ -138,10 +138,7 @@ func (m *Manager) unlocked(lock *registry.Lock, err error) error {
 // finishDrop removes an instance that is to go. The caller holds it exclusively.
 func (m *Manager) finishDrop(ctx context.Context, inst *registry.Instance) error {
 	inst.Removing = true
-	if err := m.remove(ctx, inst); err != nil {
-		return err
-	}
-	return m.removeEphemeral(ctx, inst.Firmware)
+	return m.removeLast(ctx, inst)
 }
 
 // mendUnion takes away an instance's union that is half mounted, and its use of
@@ -210,11 +207,8 @@ func (m *Manager) recoverFirmware(ctx context.Context, id string) error {
 	case fw.Removing:
 		return m.unlocked(lock, m.removeFirmware(ctx, fw, reasonRecover))
 	case fw.Ephemeral && len(m.usersOf(id)) == 0:
-		if err := m.condemn(ctx, fw); err != nil { // somebody stands on it now
-			lock.Unlock()
-			return nil
-		}
-		return m.unlocked(lock, m.removeFirmware(ctx, fw, reasonRecover))
+		lock.Unlock()
+		return m.removeEphemeral(ctx, id)
 	}
 	defer lock.Unlock()
 	for _, l := range m.lowersOf(id) {

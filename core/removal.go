@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"firmwared/core/event"
+	"firmwared/core/fault"
 	"firmwared/core/hook"
 	"firmwared/core/registry"
 )
@@ -29,6 +30,7 @@ func (m *Manager) Remove(ctx context.Context, fw *registry.Firmware) error {
 		lock.Unlock()
 		return err
 	}
+	fault.Point("remove.condemned")
 	if err := m.removeFirmware(ctx, fw, reasonRemove); err != nil {
 		lock.Unlock()
 		return err
@@ -97,15 +99,18 @@ func (m *Manager) removeFirmware(ctx context.Context, fw *registry.Firmware, rea
 			return err
 		}
 	}
+	fault.Point("remove.unmounted")
 	if fw.Copied {
 		if err := os.Remove(fw.Path); err != nil && !os.IsNotExist(err) {
 			return fmt.Errorf("cannot remove firmware %s: %w", fw.Name, err)
 		}
 	}
 	_ = os.Remove(m.hookErrorFile(hook.LayerLower, fw.ID))
+	fault.Point("remove.imageless")
 	if err := m.store.Firmwares.Delete(fw.ID); err != nil {
 		return err
 	}
+	fault.Point("remove.forgotten")
 	m.tellFirmware(event.FirmwareRemoved, fw)
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/cgroup"
+	"firmwared/core/fault"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
@@ -22,7 +23,8 @@ import (
 type rootFile struct {
 	MountNS uint64 `json:"mount_namespace"`
 	PidNS   uint64 `json:"pid_namespace"`
-	MountID uint64 `json:"mount_id"` // of the state directory's own mount
+	MountID uint64 `json:"mount_id"` // of the state directory's own mount; 0 until it is made
+	Below   uint64 `json:"below"`    // id of the mount that it was made in
 }
 
 func (m *Manager) rootPath() string { return filepath.Join(m.at.state, "mounts.json") }
@@ -99,7 +101,8 @@ func (m *Manager) mountRoot(ctx context.Context) (err error) {
 // bindRoot makes the state directory's mount unless another command was faster.
 func (m *Manager) bindRoot() error {
 	var root rootFile
-	if registry.ReadRuntime(m.rootPath(), &root) && mount.Is(m.at.base, root.MountID) {
+	known := registry.ReadRuntime(m.rootPath(), &root)
+	if known && mount.Is(m.at.base, root.MountID) {
 		return nil
 	}
 	own, pids, err := namespaces()
@@ -111,11 +114,26 @@ func (m *Manager) bindRoot() error {
 			return fmt.Errorf("cannot make a short name for the state directory %q: %w", m.at.state, err)
 		}
 	}
-	id, err := mount.BindShared(m.at.state, m.at.base)
+	below, err := mount.Stat(m.at.base)
 	if err != nil {
 		return err
 	}
-	err = registry.WriteRuntime(m.rootPath(), rootFile{own, pids, id})
+	if known && root.MountID == 0 && below.Root && below.ID != root.Below {
+		// Made by a command that died before it could say so.
+		if err := mount.Detach(m.at.base); err != nil {
+			return err
+		}
+		below.ID = root.Below
+	}
+	root = rootFile{MountNS: own, PidNS: pids, Below: below.ID}
+	if err := registry.WriteRuntime(m.rootPath(), root); err != nil {
+		return err
+	}
+	if root.MountID, err = mount.BindShared(m.at.state, m.at.base); err != nil {
+		return err
+	}
+	fault.Point("root.bound")
+	err = registry.WriteRuntime(m.rootPath(), root)
 	if err != nil {
 		return errors.Join(err, mount.Unmount(m.at.base))
 	}
@@ -144,6 +162,7 @@ func (m *Manager) unmountRoot() {
 	if mount.Detach(m.at.base) != nil {
 		return
 	}
+	fault.Point("root.detached")
 	_ = os.Remove(m.rootPath())
 	if m.at.base != m.at.state {
 		_ = os.Remove(m.at.base)

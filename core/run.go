@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 
+	"firmwared/core/fault"
 	"firmwared/core/registry"
 	"firmwared/core/supervisor"
 )
@@ -36,13 +37,13 @@ func (m *Manager) PrepareToRun(ctx context.Context, key string, add AddOptions, 
 		if err != nil {
 			return nil, err
 		}
+		fault.Point("run.added")
 		made, err := m.Prepare(ctx, fw, o)
 		if mark, ok := m.runs.LoadAndDelete("firmware." + fw.ID); ok {
-			if err == nil {
-				mark.(*registry.Mark).End()
-			} else { // nobody else may ever need it
-				mark.(*registry.Mark).Abandon()
+			if err != nil {
+				err = errors.Join(err, m.removeEphemeral(context.WithoutCancel(ctx), fw.ID))
 			}
+			mark.(*registry.Mark).End()
 		}
 		if err == nil {
 			return made[0], nil
@@ -70,12 +71,14 @@ func (m *Manager) EndRun(ctx context.Context, inst *registry.Instance, detached 
 	if detached {
 		return nil
 	}
+	fault.Point("run.over")
 	return m.finishRun(ctx, inst, true)
 }
 
 // Begin starts pid 1 with plain pipes, supervised by this process: it dies with
 // it. Needs Enter.
 func (m *Manager) Begin(ctx context.Context, inst *registry.Instance, o StartOptions, streams supervisor.Streams) (run *supervisor.Handle, err error) {
+	fault.Point("run.prepared")
 	err = m.change(ctx, inst, func() error {
 		spec, err := m.readyToStart(ctx, inst, o, false)
 		if err == nil {

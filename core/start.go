@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"firmwared/core/fault"
 	"firmwared/core/registry"
 	"firmwared/core/sandbox"
 	"firmwared/core/supervisor"
@@ -53,6 +54,7 @@ func (m *Manager) Restart(ctx context.Context, inst *registry.Instance, k KillOp
 		if err := m.kill(ctx, inst, k); err != nil {
 			return err
 		}
+		fault.Point("restart.killed")
 		return m.launch(ctx, inst, o)
 	})
 }
@@ -96,11 +98,13 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 	if err := registry.WriteRuntime(m.startFile(inst.ID), o); err != nil {
 		return spec, err
 	}
+	fault.Point("start.mounted")
 	u, _ := m.readUnion(inst.ID)
 	u.Used = true
 	if err := registry.WriteRuntime(m.at.unionFile(inst.ID), u); err != nil {
 		return spec, err
 	}
+	fault.Point("start.ready")
 	return supervisor.Spec{
 		ID:      inst.ID,
 		Name:    inst.Name,
@@ -211,9 +215,11 @@ func (m *Manager) kill(ctx context.Context, inst *registry.Instance, o KillOptio
 		if word := m.properties(inst)["stop_signal"]; o.Signal == 0 && len(word) > 0 {
 			o.Signal, _ = ParseSignal(word[0]) // checked when it was set
 		}
+		fault.Point("kill.begun")
 		if err := supervisor.Kill(ctx, m.at.runtime(inst.ID), o.Signal, o.Timeout); err != nil {
 			return fmt.Errorf("cannot kill instance %s: %w", inst.Name, err)
 		}
+		fault.Point("kill.done")
 	}
 	m.settle(ctx, inst)
 	return nil

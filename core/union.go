@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"firmwared/core/fault"
 	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
@@ -125,6 +126,7 @@ func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance) error
 	u := union{Hook: inst.Union}
 	unlock, err := m.standOn(ctx, inst, chain, &u)
 	if err == nil {
+		fault.Point("union.stood")
 		err = m.mountUnionOn(ctx, inst, u)
 		unlock()
 	}
@@ -187,11 +189,14 @@ func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u u
 	if err != nil {
 		return err
 	}
+	fault.Point("union.workspace")
 	if err := registry.WriteRuntime(m.at.unionFile(inst.ID), u); err != nil {
 		return err
 	}
+	fault.Point("union.recorded")
 	point := m.at.union(inst.ID)
 	err = m.callMount(ctx, call, point, func() error {
+		fault.Point("union.mounted")
 		for _, l := range u.Lowers {
 			if !m.isMounted(l) {
 				return fmt.Errorf("the lower at %s was unmounted meanwhile", m.lowerPoint(l))
@@ -213,7 +218,9 @@ func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u u
 		}
 		return m.explainUnion(err)
 	}
-	return registry.WriteRuntime(m.at.unionFile(inst.ID), u)
+	err = registry.WriteRuntime(m.at.unionFile(inst.ID), u)
+	fault.Point("union.verified")
+	return err
 }
 
 // explainUnion adds what the kernel does not say: an overlay can be no upper of
@@ -326,12 +333,15 @@ func (m *Manager) unmountUnion(ctx context.Context, inst *registry.Instance, rea
 	if err != nil {
 		return err
 	}
+	fault.Point("union.unmounting")
 	if err := m.callUnmount(ctx, call, m.at.union(inst.ID), reason); err != nil {
 		return err
 	}
+	fault.Point("union.unmounted")
 	if err := os.Remove(m.at.unionFile(inst.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	fault.Point("union.forgotten")
 	m.leaveLowers(ctx, inst, u, reason)
 	return nil
 }
@@ -341,6 +351,7 @@ func (m *Manager) unmountUnion(ctx context.Context, inst *registry.Instance, rea
 func (m *Manager) leaveLowers(ctx context.Context, inst *registry.Instance, u union, reason string) {
 	for _, l := range u.Lowers {
 		_ = os.Remove(filepath.Join(m.lowerUsers(l), inst.ID))
+		fault.Point("union.left")
 		if err := m.releaseLower(ctx, l, false, reason); err != nil {
 			m.notice(fmt.Sprintf("warning: %v", err))
 		}

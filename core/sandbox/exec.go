@@ -12,12 +12,15 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/fault"
 )
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // exec returns only when the program cannot be run.
 func (s *initStage) exec() error {
+	fault.Point("init.released")
 	env := s.environment()
 	path, err := findProgram(s.spec.Args[0], lookupEnv(env, "PATH"))
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/fault"
 )
 
 // cleanInheritance leaves the program no descriptor but stdio, no ignored or
@@ -62,6 +64,7 @@ func unignore(sig int) error {
 // awaitGo finds out whether the supervisor still lives, now that its death would
 // end this process: one that died before has closed its end.
 func (s *initStage) awaitGo() error {
+	fault.Point("init.dressed")
 	if err := tellStart(stageMessage{Ready: true}, -1); err != nil {
 		return errOrphan
 	}

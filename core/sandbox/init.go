@@ -10,6 +10,8 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/fault"
 )
 
 // Main is the init stage. It never returns: it becomes the instance's program,
@@ -38,6 +40,7 @@ func becomeInit() error {
 	if err != nil {
 		return err
 	}
+	fault.Point("init.told")
 	s := &initStage{spec: spec, slave: -1}
 	for _, step := range []func() error{
 		s.enterNamespaces,
@@ -105,6 +108,7 @@ func (s *initStage) enterNamespaces() error {
 }
 
 func (s *initStage) nameHost() error {
+	fault.Point("init.pivoted")
 	if s.spec.Hostname == "" {
 		return nil
 	}

@@ -15,6 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/cgroup"
+
+	"firmwared/core/fault"
 )
 
 // InitArg is argv[1] of the init stage: a binary that calls Start must call Main
@@ -72,6 +74,7 @@ func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err erro
 	if err != nil {
 		return nil, nil, err
 	}
+	fault.Point("sandbox.cloned")
 	if err := p.prepare(ctx, spec, child, reader); err != nil {
 		_ = child.Kill()
 		reap(child)
@@ -112,7 +115,7 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 // birth, so that nothing of it is ever outside; without clone3 it is moved, and
 // must therefore not be told to do anything before Spawn returns.
 func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
-	proc := &os.ProcAttr{Dir: "/", Env: append([]string{}, env...), Files: files, Sys: attr}
+	proc := &os.ProcAttr{Dir: "/", Env: append(fault.Env(), env...), Files: files, Sys: attr}
 	if len(elem) == 0 {
 		return os.StartProcess("/proc/self/exe", args, proc)
 	}

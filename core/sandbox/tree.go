@@ -7,11 +7,14 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/fault"
 )
 
 // pivot makes the union the root of the mount namespace and drops the host's
 // tree from it.
 func (s *initStage) pivot() error {
+	fault.Point("init.entered")
 	// Slave first: detaching the old root here must not unmount the host's.
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return stage("make slave", "/", err)

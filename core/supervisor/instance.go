@@ -16,6 +16,7 @@ import (
 
 	"firmwared/core/cgroup"
 	"firmwared/core/console"
+	"firmwared/core/fault"
 	"firmwared/core/sandbox"
 )
 
@@ -58,9 +59,11 @@ func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, firs
 	if err := i.open(); err != nil {
 		return nil, err
 	}
+	fault.Point("supervise.opened")
 	if err := i.makeCgroup(); err != nil {
 		return nil, err
 	}
+	fault.Point("supervise.grouped")
 	go i.serve()
 	if first != nil {
 		i.view(first, nil)
@@ -69,6 +72,7 @@ func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, firs
 	if err != nil {
 		return nil, err
 	}
+	fault.Point("supervise.executed")
 	i.output = i.startCopies(streams)
 	err = i.update(func(s *Status) {
 		s.State, s.PID, s.StartedAt = StateStarted, i.process.Pid, time.Now()
@@ -80,6 +84,7 @@ func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, firs
 	}
 	status := i.currentStatus()
 	status.tellStarted()
+	fault.Point("supervise.started")
 	close(i.started)
 	return i, nil
 }
@@ -180,15 +185,18 @@ func (i *instance) abandon() {
 // that who sees it free sees the exit, and no later run is told of before.
 func (i *instance) finish() (Exit, error) {
 	exit := i.readExit()
+	fault.Point("supervise.ended")
 	stateErr := i.update(func(s *Status) { s.State = StateStopping })
 	i.process.EndConsole()
 	i.output.drain()
 	cgroupErr := i.emptyCgroup()
+	fault.Point("supervise.emptied")
 	exitErr := i.update(func(s *Status) {
 		s.State, s.Exit, s.LogLost = StateDead, &exit, i.log.Lost()
 	})
 	status := i.currentStatus()
 	status.tellDead()
+	fault.Point("supervise.recorded")
 	i.release()
 	i.process.Close()
 	close(i.finished)

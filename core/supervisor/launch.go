@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/cgroup"
+	"firmwared/core/fault"
 	"firmwared/core/sandbox"
 )
 
@@ -87,7 +88,9 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	if spec.Hold != nil {
 		files = append(files, spec.Hold)
 	}
+	fault.Point("launch.claimed")
 	child, err := spawnSupervisor(spec, files)
+	fault.Point("launch.spawned")
 	theirs.Close()
 	if err != nil {
 		return Status{}, fmt.Errorf("cannot start supervisor: %w", err)
@@ -95,6 +98,7 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	status, err := order(ctx, conn, child, launchOrder{Spec: spec, Viewer: viewer != nil})
 	if err == nil {
 		// It outlives this process, usually; if not, it must not stay a zombie.
+		fault.Point("launch.answered")
 		go func() { _, _ = child.Wait() }()
 		return status, nil
 	}

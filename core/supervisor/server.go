@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/cgroup"
+	"firmwared/core/fault"
 )
 
 // requestLimit bounds the wait for a client that connected and says nothing.
@@ -137,6 +138,7 @@ func (i *instance) kill(sig syscall.Signal, timeout time.Duration) {
 		return
 	}
 	i.noteStopping()
+	fault.Point("supervise.stopping")
 	if sig != 0 && sig != unix.SIGKILL && i.signal(sig) == nil {
 		timer := time.NewTimer(timeout)
 		defer timer.Stop()

@@ -1,0 +1,202 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: Apache-2.0
+# kill -9 at every named step, one by one: a build of its own dies there (core/fault). Then
+# the usual program must see a true state, find the rw layer whole, go on, and leave nothing.
+
+load helpers
+
+setup_file() {
+	local var
+	for var in $(compgen -v FIRMWARED_); do unset "$var"; done
+	make -s -C "$BATS_TEST_DIRNAME/.." build/firmwared-faults >&2 3>&-
+}
+
+setup() {
+	FAULTY=$REPO/build/firmwared-faults
+	fw_setup
+	[[ $("$FAULTY" version) == *+faults ]] || fail "$FAULTY is no fault-injection build"
+	[[ $("$FIRMWARED" version) != *+faults ]] || fail "$FIRMWARED is a fault-injection build"
+}
+
+teardown() { fw_teardown; }
+
+# Each step, and the operations in which it is died at.
+steps() {
+	cat <<-'END'
+		add add.copying add.read add.placed add.registered root.bound
+		prepare prepare.marked prepare.registered lower.marked lower.recorded lower.mounted lower.verified union.stood
+		prepare union.workspace union.recorded union.mounted union.verified prepare.mounted prepare.saved
+		start start.mounted start.ready launch.claimed launch.spawned launch.answered supervise.opened supervise.grouped
+		start sandbox.cloned init.told init.entered init.pivoted init.dressed init.released supervise.executed supervise.started
+		restarted union.unmounting union.unmounted union.forgotten union.left union.recorded union.mounted union.verified start.mounted
+		end supervise.stopping supervise.ended supervise.emptied supervise.recorded
+		remount union.unmounting union.unmounted union.forgotten union.left union.stood union.workspace union.mounted union.verified
+		live_remount remount.marked remount.called
+		restart kill.begun kill.done restart.killed union.unmounted launch.spawned
+		kill kill.begun kill.done
+		drop drop.locked drop.condemned union.unmounting union.unmounted union.forgotten union.left drop.unmounted drop.emptied drop.emptied:2
+		drop drop.forgotten
+		keep drop.kept drop.unmounted
+		force_drop kill.begun kill.done drop.condemned
+		remove remove.condemned lower.unmounting lower.unmounted lower.forgotten remove.unmounted remove.imageless remove.forgotten root.detached
+		unmount lower.unmounting lower.unmounted lower.forgotten
+		run add.registered run.added prepare.registered run.prepared supervise.executed supervise.ended supervise.recorded run.over drop.condemned drop.forgotten
+	END
+}
+
+@test "every step of the build is died at below; the usual build has none" {
+	assert_eq "$(FIRMWARED_FAULT=list "$FAULTY")" "$(steps | tr ' ' '\n' | grep '\.' | sed 's/:.*//' | sort -u)"
+	! grep -q 'supervise\.stopping' "$FIRMWARED" || fail 'the usual build names steps'
+}
+
+# faulty STEP ARG...: the build that dies, on this test's root.
+faulty() {
+	local step=$1
+	shift
+	# The group takes what bash says of a job that was killed.
+	{ FIRMWARED_FAULT=$step FIRMWARED_FAULT_LOG=$BATS_TEST_TMPDIR/hit "$FAULTY" --root "$FW_ROOT" "$@" 3>&- </dev/null >/dev/null; } 2>"$BATS_TEST_TMPDIR/err" || true
+}
+
+quietly() { fw "$@" >/dev/null </dev/null || fail "firmwared $*"; }
+
+# with_box [start]: an instance that has written something.
+with_box() {
+	quietly firmware add "$IMAGE" --copy --name fw &&
+		quietly prepare fw --name box || return
+	ID=$(fw get box id)
+	printf 'precious\n' >"$FW_ROOT/workspaces/$ID/union/file"
+	[[ ${1:-} != start ]] || quietly start box -- /bin/sleep 1000
+}
+
+# die OPERATION STEP
+die() {
+	case $1 in
+	add) faulty "$2" firmware add "$IMAGE" --copy --name fw ;;
+	prepare) quietly firmware add "$IMAGE" --copy --name fw && faulty "$2" prepare fw --name box ;;
+	start) with_box && faulty "$2" start box -- /bin/sleep 1000 ;;
+	restarted) with_box start && quietly kill box && faulty "$2" start box -- /bin/sleep 1000 ;;
+	end) with_box && faulty "$2" start box -- /bin/sleep 1000 && quietly kill box ;;
+	remount) with_box && faulty "$2" remount box ;;
+	live_remount) with_box start && faulty "$2" remount box ;;
+	restart) with_box start && faulty "$2" restart box ;;
+	kill) with_box start && faulty "$2" kill box ;;
+	drop) with_box && faulty "$2" drop box ;;
+	keep) with_box && faulty "$2" drop --keep box ;;
+	force_drop) with_box start && faulty "$2" drop --force box ;;
+	remove) quietly firmware add "$IMAGE" --copy --name fw && quietly prepare fw --name box && quietly drop box && faulty "$2" firmware remove fw ;;
+	unmount) quietly firmware add "$IMAGE" --copy --name fw && quietly prepare fw --name box && quietly drop box && faulty "$2" firmware unmount fw ;;
+	run) faulty "$2" run "$IMAGE" --rm --name box -- /bin/true ;;
+	esac
+}
+
+# true_state: list says what mounts and processes say, and nothing else is mounted.
+true_state() {
+	local list id state pid unions
+	list=$(fw list --json) || return
+	unions=$(leaked_mounts | sed -n 's|^.*/workspaces/\([^/]*\)/union$|\1|p' | sort)
+	assert_eq "$(jq -r '.[] | select(.state != "unmounted") | .id' <<<"$list" | sort)" "$unions" 'unions mounted' || return
+	while read -r id state pid; do
+		if [[ $state == started ]]; then
+			[[ $pid != null && -d /proc/$pid ]] || fail "$id is started, but process $pid is not there" || return
+		elif [[ $state == ready || $state == unmounted ]]; then
+			[[ $pid == null ]] || fail "$id is $state and has pid $pid" || return
+		else
+			fail "$id is $state" || return
+		fi
+	done < <(jq -r '.[] | "\(.id) \(.state) \(.pid)"' <<<"$list")
+}
+
+# survives OPERATION STEP: dies there and looks what came of it.
+survives() {
+	local said box file
+	rm -f "$BATS_TEST_TMPDIR/hit"
+	die "$@" || return
+	[[ -s $BATS_TEST_TMPDIR/hit ]] || fail "never got there: $(<"$BATS_TEST_TMPDIR/err")" || return
+	fw list --json >/dev/null && fw firmware list --json >/dev/null || return
+	# The next command mends what was half done, and has nothing to complain of.
+	said=$(fw firmware add "$TREE" --name other 2>&1 >/dev/null) || fail "next command: $said" || return
+	assert_eq '' "$said" 'the next command said' || return
+	true_state || return
+	box=$(fw list --json | jq -r '.[] | select(.name == "box") | .state')
+	case $1 in
+	start | restarted | end | remount | live_remount | restart | kill)
+		[[ $box ]] || fail 'the instance is gone' || return
+		;;&
+	run) [[ ! $box ]] || fail 'the instance is still there' || return ;;
+	keep)
+		file=$FW_ROOT/kept/$ID/file
+		[[ $box ]] || assert_eq precious "$(<"$file")" || return
+		rm -rf "$FW_ROOT/kept"
+		;;&
+	start | restarted | end | remount | live_remount | restart | kill | drop | keep | force_drop)
+		if [[ $box ]]; then
+			assert_eq precious "$(<"$FW_ROOT/workspaces/$ID/rw/file")" || return
+		fi
+		;;
+	esac
+	# It goes on as if nothing had been.
+	if [[ $1 != run ]]; then
+		fw firmware show fw >/dev/null 2>&1 || quietly firmware add "$IMAGE" --copy --name fw || return
+		[[ $box ]] || quietly prepare fw --name box || return
+		[[ $box == started ]] || quietly start box -- /bin/sleep 1000 || return
+		true_state || return
+	fi
+	quietly drop --force --all && quietly firmware remove other || return
+	! fw firmware show fw >/dev/null 2>&1 || quietly firmware remove fw || return
+	assert_eq '[]' "$(fw firmware list --json)" firmwares || return
+	fw gc >/dev/null && assert_eq '' "$(fw gc 2>&1)" 'a second gc' || return
+	assert_eq '' "$(leaked_mounts)$(leaked_loops)$(leaked_cgroups)" 'left behind' || return
+	assert_eq 'firmwares instances lowers mounts.json run workspaces' "$(cd "$FW_ROOT" && { printf '%s\n' *; echo mounts.json lowers workspaces | tr ' ' '\n'; } | grep -vx images | sort -u | paste -sd' ')" 'in the root' || return
+	assert_eq '' "$(find "$FW_ROOT"/{instances,firmwares,images,workspaces,lowers,run/pending,run/instances,run/lowers} -mindepth 1 2>/dev/null)" 'in the root'
+}
+
+# survives_all OPERATION...
+survives_all() {
+	local operation step steps failed=
+	IMAGE=$(ext2_image) TREE=$(busybox_root)
+	for operation; do
+		steps=$(steps | sed -n "s/^$operation //p")
+		[[ $steps ]] || fail "no steps for $operation" || return
+		for step in $steps; do
+			survives "$operation" "$step" || {
+				printf '^^^ %s died at %s\n' "$operation" "$step" >&2
+				failed=y
+				clear_leaks
+				rm -rf "$FW_ROOT" && mkdir "$FW_ROOT"
+			}
+		done
+	done
+	[[ ! $failed ]]
+}
+
+@test "add" { survives_all add; }
+@test "prepare" { survives_all prepare; }
+@test "start: the command, the supervisor, the init stage" { survives_all start; }
+@test "start of one that ran before, whose union is made anew" { survives_all restarted; }
+@test "the end of an instance under its supervisor" { survives_all end; }
+@test "remount, of a stopped and of a running one" { survives_all remount live_remount; }
+@test "restart and kill" { survives_all restart kill; }
+@test "drop, also --keep and --force" { survives_all drop keep force_drop; }
+@test "firmware remove and unmount" { survives_all remove unmount; }
+@test "run --rm of a path" { survives_all run; }
+
+@test "the mark of a killed remount drops no run --rm between its prepare and its start" {
+	local pid id
+	FIRMWARED_FAULT=run.prepared:1:stop FIRMWARED_FAULT_LOG=$BATS_TEST_TMPDIR/hit \
+		"$FAULTY" --root "$FW_ROOT" run "$(busybox_root)" --rm --name box -- /bin/echo ran 3>&- </dev/null >"$BATS_TEST_TMPDIR/out" &
+	pid=$!
+	wait_until 5 test -s "$BATS_TEST_TMPDIR/hit"
+	id=$(fw get box id)
+	touch "$FW_ROOT/run/pending/instance.$id.cccccccccccc"
+	fw_ok firmware add "$(ext2_image)" --name other
+	assert_eq ready "$(fw get box state)"
+	fw_ok gc
+	assert_eq '' "$output"
+	kill -CONT "$pid"
+	wait "$pid"
+	assert_eq ran "$(<"$BATS_TEST_TMPDIR/out")"
+	assert_eq '[]' "$(fw list --json)"
+	fw_ok gc
+	fw_ok gc
+	assert_eq '' "$output"
+}
