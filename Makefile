@@ -45,6 +45,7 @@ help:
 		'make lint test-unit test-fuzz test-race test-bats    one kind only' \
 		'make test-bats BATS=test/cli.bats                    one file only' \
 		'make test-vm ARGS=test/vm/hooks.bats                 one file in the QEMU machine' \
+		'make test-chaos KILLS=1000 SEED=                     life cycles while processes are killed at random' \
 		'make man                    the manual pages, in build/man' \
 		'make example                conf/firmwared.toml from the table of settings'
 
@@ -148,6 +149,12 @@ test-fuzz: | go-version
 # Needs a C compiler; the packages where goroutines meet.
 test-race: | go-version
 	CGO_ENABLED=1 $(GO) test -race -count=1 ./core/...
+
+# The long version of test/chaos.bats. SEED= repeats a run, as far as its timing does.
+KILLS ?= 1000
+SEED ?= 0
+test-chaos: build
+	@CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) CHAOS_LIMIT=20m BATS_TEST_TIMEOUT=1500 test/run-bats test/chaos.bats
 
 test-bats: build
 	@test/run-bats $(BATS)

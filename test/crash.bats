@@ -41,7 +41,7 @@ slow_union() {
 	local pid
 	"$FIRMWARED" --root "$FW_ROOT" run "$(busybox_root)" --rm --name box -- /bin/sleep 1000 3>&- </dev/null &
 	pid=$!
-	wait_until 5 fw get box pid
+	wait_until 5 in_state box started
 	kill -KILL "$pid"
 	wait "$pid" || true
 	fw_ok firmware add "$(ext2_image)" --name fw

@@ -56,7 +56,7 @@ state_of_root() {
 	fw_ok firmware add "$(ext2_image)" --name fw
 	fw_ok prepare fw --name kept
 	fw_ok start kept -- /bin/sh -c 'echo x >/file'
-	wait_until 5 test "$(fw get kept state)" != started
+	wait_until 5 in_state kept ready
 	fw_ok drop --force --keep kept
 	local layer=$output
 	fw_ok prepare fw --name box
@@ -144,7 +144,7 @@ state_of_root() {
 	id=$(fw get box id)
 	pid=$(jq -r .supervisor_pid "$FW_ROOT/run/instances/$id/status.json")
 	kill -KILL "$pid"
-	wait_until 5 test "$(fw get box state)" = ready
+	wait_until 5 in_state box ready
 	gc_twice 'processes box'
 	for group in $(leaked_cgroups | head -n1); do
 		mkdir "${group%/*}/i-aaaaaaaaaaaa" "${group%/*}/other"
@@ -158,7 +158,7 @@ state_of_root() {
 	local pid
 	"$FIRMWARED" --root "$FW_ROOT" run "$(busybox_root)" --rm --name box -- /bin/sleep 1000 3>&- </dev/null &
 	pid=$!
-	wait_until 5 fw get box pid
+	wait_until 5 in_state box started
 	gc_silent # it is a living command's
 	assert_eq started "$(fw get box state)"
 	kill -KILL "$pid"

@@ -144,6 +144,9 @@ wait_until() {
 	done
 }
 
+# in_state NAME STATE: for wait_until. `get NAME pid` alone also succeeds before the start.
+in_state() { [[ $(fw get "$1" state) == "$2" ]]; }
+
 # --- fixtures -----------------------------------------------------------------
 
 # make_once PATH COMMAND...: COMMAND makes the file or directory that is its

@@ -55,7 +55,7 @@ run_rm() {
 	fw_ok firmware remove fw
 	fw run "$ROOTFS" --rm --name box -- /bin/sleep 1000 &
 	pid=$!
-	wait_until 5 fw get box pid
+	wait_until 5 in_state box started
 	fw_ok firmware add "$ROOTFS"
 	fw_ok kill box
 	wait "$pid" || true
@@ -137,7 +137,7 @@ run_rm() {
 	done
 	fw run "$ROOTFS" --rm --name plain -- /bin/sleep 1000 &
 	pid=$!
-	wait_until 5 fw get plain pid
+	wait_until 5 in_state plain started
 	kill -TERM "$(pgrep -f 'name plain' | head -n1)"
 	status=0
 	wait "$pid" || status=$?
