@@ -5,7 +5,6 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -210,10 +209,14 @@ func (m *Manager) recoverImage(name string) error {
 	if err := os.Remove(filepath.Join(m.images(), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	return m.removeStrayImages()
+}
+
+func (m *Manager) removeStrayImages() error {
 	g := &gc{Manager: m}
 	for _, it := range g.images() {
 		if _, err := g.remove(context.Background(), it); err != nil {
-			return fmt.Errorf("after an interrupted add: %w", err)
+			return err
 		}
 	}
 	return nil

@@ -63,7 +63,7 @@ func (m *Manager) callMount(ctx context.Context, c hook.Call, point string, veri
 	}
 	// Undone even if the user has had enough of waiting: ctx may be over.
 	undo := m.callUnmount(context.WithoutCancel(ctx), c, point, reasonFailedMount)
-	return errors.Join(err, undo)
+	return errors.Join(explainMount(err), undo)
 }
 
 // Why a hook is asked to unmount: FIRMWARED_REASON.

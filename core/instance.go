@@ -169,7 +169,7 @@ type DropOptions struct {
 // is now. Needs Enter.
 func (m *Manager) Drop(ctx context.Context, inst *registry.Instance, o DropOptions) (kept string, err error) {
 	mark, err := m.store.Begin("instance." + inst.ID)
-	if err != nil {
+	if err != nil && !isFull(err) {
 		return "", err
 	}
 	defer mark.End()
@@ -214,7 +214,7 @@ func (m *Manager) removeLast(ctx context.Context, inst *registry.Instance) error
 		return m.removeAndTell(ctx, inst, subject)
 	}
 	mark, err := m.store.Begin("firmware." + fw.ID) // the instance's tells nothing of it once the record is gone
-	if err != nil {
+	if err != nil && !isFull(err) {
 		return err
 	}
 	if err := m.removeAndTell(ctx, inst, subject); err != nil {
@@ -240,10 +240,17 @@ func (m *Manager) removeAndTell(ctx context.Context, inst *registry.Instance, su
 // remove takes away all of an instance that is not running: union, workspace,
 // run-time files and, last, the record. What it did not get to is done by the
 // next command. The caller holds the instance exclusively.
+//
+// A full disk does not stop it, or nobody could make room: then the intent cannot
+// be written, and the record goes first. What a crash leaves is then a workspace
+// without a record.
 func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
+	full := false
 	if !inst.Removing {
 		inst.Removing = true
-		if err := m.store.Instances.Save(inst); err != nil {
+		if err := m.store.Instances.Save(inst); isFull(err) {
+			full = true
+		} else if err != nil {
 			return err
 		}
 	}
@@ -251,6 +258,9 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 	if err := m.unmountUnion(ctx, inst, reasonDrop); err != nil {
 		// Not half dropped but whole, as long as it is mounted.
 		inst.Removing, inst.Keep = false, false
+		if full {
+			return err
+		}
 		return errors.Join(err, m.store.Instances.Save(inst))
 	}
 	if inst.Keep {
@@ -261,6 +271,11 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 	fault.Point("drop.unmounted")
 	m.clearProcess(ctx, inst.ID)
 	dropped := m.findMoment(hook.ActionDropped, inst, nil)
+	if full {
+		if err := m.store.Instances.Delete(inst.ID); err != nil {
+			return err
+		}
+	}
 	for _, dir := range []string{m.at.workspace(inst.ID), m.at.runtime(inst.ID)} {
 		if err := mount.RemoveAll(dir); err != nil {
 			return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)

@@ -201,9 +201,12 @@ func (m *Manager) recoverFirmware(ctx context.Context, id string) error {
 	}
 	fw, err := m.store.Firmwares.Load(id)
 	switch {
-	case err != nil:
+	case isBroken(err): // hands off: an admin may mend it
 		lock.Unlock()
 		return nil
+	case err != nil:
+		lock.Remove()
+		return m.removeStrayImages()
 	case fw.Removing:
 		return m.unlocked(lock, m.removeFirmware(ctx, fw, reasonRecover))
 	case fw.Ephemeral && len(m.usersOf(id)) == 0:

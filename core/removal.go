@@ -56,7 +56,10 @@ func (m *Manager) condemn(ctx context.Context, fw *registry.Firmware) error {
 		return &InUseError{Firmware: fw.Name, Users: users}
 	}
 	fw.Removing = true
-	return m.store.Firmwares.Save(fw)
+	if err := m.store.Firmwares.Save(fw); err != nil && !isFull(err) {
+		return err
+	}
+	return nil // on a full disk the lock alone keeps others off: removing makes room
 }
 
 // InUseError says who stands on a firmware that was to be removed.
@@ -100,17 +103,19 @@ func (m *Manager) removeFirmware(ctx context.Context, fw *registry.Firmware, rea
 		}
 	}
 	fault.Point("remove.unmounted")
-	if fw.Copied {
-		if err := os.Remove(fw.Path); err != nil && !os.IsNotExist(err) {
-			return fmt.Errorf("cannot remove firmware %s: %w", fw.Name, err)
-		}
-	}
 	_ = os.Remove(m.hookErrorFile(hook.LayerLower, fw.ID))
-	fault.Point("remove.imageless")
-	if err := m.store.Firmwares.Delete(fw.ID); err != nil {
-		return err
-	}
+	// The image goes last: without its record it is rubbish that recover finds.
+	err := m.store.Firmwares.Delete(fw.ID)
 	fault.Point("remove.forgotten")
+	if err == nil && fw.Copied {
+		if err = os.Remove(fw.Path); os.IsNotExist(err) {
+			err = nil
+		}
+		fault.Point("remove.imageless")
+	}
+	if err != nil {
+		return fmt.Errorf("cannot remove firmware %s: %w", fw.Name, err)
+	}
 	m.tellFirmware(event.FirmwareRemoved, fw)
 	return nil
 }

@@ -19,7 +19,7 @@ func TestPointsAreAllListed(t *testing.T) {
 	}
 	listed := find(string(list), `(?m)^\t"([^"]+)",$`)
 	var called []string
-	err = filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
+	err = filepath.WalkDir("..", func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") {
 			return err
 		}

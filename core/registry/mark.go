@@ -43,8 +43,12 @@ func (m *Mark) File() *os.File { return m.locks[0].file }
 // Path is where the mark is; who removes it there ends it.
 func (m *Mark) Path() string { return m.locks[0].path }
 
-// End says that the operation is over and nothing of it is left to be mended.
+// End says that the operation is over and nothing of it is left to be mended. A
+// nil mark is none.
 func (m *Mark) End() {
+	if m == nil {
+		return
+	}
 	for _, lock := range m.locks {
 		lock.Remove()
 	}
@@ -52,6 +56,9 @@ func (m *Mark) End() {
 
 // Abandon leaves the mark behind for the next command to look at the object.
 func (m *Mark) Abandon() {
+	if m == nil {
+		return
+	}
 	for _, lock := range m.locks {
 		lock.Unlock()
 	}
