@@ -31,7 +31,7 @@ installed_ldflags = $(call ldflags,$(sysconfdir)/firmwared/hooks:$(libexecdir)/f
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm clean FORCE
+.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm test-chaos test-powercut clean FORCE
 
 all: build
 
@@ -46,6 +46,7 @@ help:
 		'make test-bats BATS=test/cli.bats                    one file only' \
 		'make test-vm ARGS=test/vm/hooks.bats                 one file in the QEMU machine' \
 		'make test-chaos KILLS=1000 SEED=                     life cycles while processes are killed at random' \
+		'make test-powercut CUTS=20                           power cuts in the QEMU machine, audited' \
 		'make man                    the manual pages, in build/man' \
 		'make example                conf/firmwared.toml from the table of settings'
 
@@ -158,6 +159,11 @@ test-chaos: build
 
 test-bats: build
 	@test/run-bats $(BATS)
+
+# The long version of test/powercut.bats.
+test-powercut: CUTS ?= 20
+test-powercut: build
+	@CUTS=$(CUTS) BATS_TEST_TIMEOUT=5400 test/run-bats test/powercut.bats
 
 # In the QEMU machine only: ARGS are those of test/vm/bats.
 ARGS ?= $(wildcard test/vm/*.bats)

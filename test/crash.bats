@@ -120,3 +120,104 @@ slow_union() {
 	done
 	assert_eq '[]' "$(fw firmware list --json)"
 }
+
+@test "commands of all kinds on one instance at once: each does its work or says why not, none is mixed" {
+	local i id
+	fw_ok firmware add "$(ext2_image)" --name fw
+	fw_ok prepare fw --name box
+	id=$(fw get box id)
+	printf 'precious\n' >"$FW_ROOT/workspaces/$id/union/file"
+	for i in 1 2 3 4 5 6; do
+		{
+			fw start box -- /bin/sleep 1000
+			fw remount box
+			fw restart box
+			fw set box "note=$i"
+			fw kill box
+		} >/dev/null 2>>"$BATS_TEST_TMPDIR/err" &
+	done
+	wait
+	! grep -vE 'started already|was not running' "$BATS_TEST_TMPDIR/err" || fail 'see above'
+	assert_eq precious "$(<"$FW_ROOT/workspaces/$id/rw/file")"
+	assert_eq 1 "$(leaked_mounts | grep -c '/union$')"
+	fw_ok kill box
+	assert_eq ready "$(fw get box state)"
+	fw_ok gc
+	assert_eq '' "$output"
+}
+
+# life_cycles N PREFIX: all in one shell, quietly.
+life_cycles() {
+	local i
+	for ((i = 1; i <= $1; i++)); do
+		fw prepare fw --name "$2-$i" >/dev/null &&
+			fw start "$2-$i" -- /bin/sleep 1000 &&
+			fw kill "$2-$i" &&
+			fw drop "$2-$i" || return
+	done
+}
+
+@test "8 processes doing life cycles at once end with an empty, consistent registry" {
+	local n failed=0 pids=()
+	fw_ok firmware add "$(ext2_image)" --name fw
+	for n in 1 2 3 4 5 6 7 8; do
+		life_cycles "${CYCLES:-10}" "p$n" 2>>"$BATS_TEST_TMPDIR/err" &
+		pids+=("$!")
+	done
+	for n in "${pids[@]}"; do
+		wait "$n" || failed=$((failed + 1))
+	done
+	assert_eq 0 "$failed" "$(<"$BATS_TEST_TMPDIR/err")"
+	assert_eq '' "$(<"$BATS_TEST_TMPDIR/err")"
+	assert_eq '[]' "$(fw list --json)"
+	fw_ok gc --unused
+	assert_eq 1 "${#lines[@]}" "$output" # the firmware's lower, which was warm
+	fw_ok firmware remove fw
+	assert_eq '' "$(find "$FW_ROOT" -path '*/describe' -prune -o -name '*.json' -print)"
+	assert_eq '' "$(leaks)"
+}
+
+@test "pid 1 dies with its supervisor, and all it made with it" {
+	local pid supervisor
+	fw_ok firmware add "$(busybox_root)" --name fw
+	fw_ok prepare fw --name box
+	fw_ok start box -- /bin/sh -c 'setsid sleep 1000 & trap "" TERM HUP INT; while :; do sleep 0.1; done'
+	pid=$(fw get box pid)
+	supervisor=$(jq -r .supervisor_pid "$FW_ROOT/run/instances/$(fw get box id)/status.json")
+	kill -KILL "$supervisor"
+	gone() { [[ ! -d /proc/$pid || $(<"/proc/$pid/stat") == *') Z '* ]]; }
+	wait_until 5 gone
+	assert_eq ready "$(fw get box state)"
+	assert_eq 'supervisor died' "$(fw get box exit_reason)"
+	fw_ok start box -- /bin/sleep 1000
+}
+
+# ends_with GROUP: starts box from a shell in this cgroup, then kills all that is in it.
+outlives_group() {
+	local group=$1 pid
+	mkdir "$group"
+	# shellcheck disable=SC2016 # the inner shell expands it
+	setsid bash -c 'echo 0 >"$1/cgroup.procs" && "$2" --root "$3" start box -- /bin/sleep 1000 && exec sleep 1000' \
+		bash "$group" "$FIRMWARED" "$FW_ROOT" 3>&- >/dev/null 2>"$BATS_TEST_TMPDIR/err" &
+	wait_until 5 in_state box started || fail "$(<"$BATS_TEST_TMPDIR/err")" || return
+	wait_until 5 grep -q . "$group/cgroup.procs"
+	while read -r pid; do kill -KILL "$pid"; done <"$group/cgroup.procs"
+	wait "$!" || true
+	wait_until 5 rmdir "$group"
+	assert_eq started "$(fw get box state)" "after the end of $group"
+	fw_ok kill box
+}
+
+@test "an instance outlives the session and the cgroup that started it" {
+	local base
+	fw_ok firmware add "$(busybox_root)" --name fw
+	fw_ok prepare fw --name box
+	for base in /sys/fs/cgroup/unified /sys/fs/cgroup; do
+		[[ $(stat -f -c %T "$base") != cgroup2fs ]] || break
+	done
+	outlives_group "$base/firmwared-test.$$"
+	# Where cgroup1 tracks jobs and sessions, it is left too.
+	if [[ $(stat -f -c %T /sys/fs/cgroup/systemd) == cgroupfs ]]; then
+		outlives_group "/sys/fs/cgroup/systemd/firmwared-test.$$"
+	fi
+}

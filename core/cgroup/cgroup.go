@@ -6,7 +6,8 @@
 //
 // A Group works wherever a cgroup2 hierarchy is mounted in one of the two usual places, with or without controllers.
 // Limit and what goes with it (Account, EnterLegacy, ReadUsage, RemoveLegacy) make a group's twins of the same name in
-// cgroup1 hierarchies where a controller is there and not in cgroup2. It never reads the mount table.
+// cgroup1 hierarchies where a controller is there and not in cgroup2; LeaveTracking leaves cgroup1 groups that somebody
+// else made. It never reads the mount table.
 //
 // A Group is a name and holds no descriptor: it may be used from several goroutines, and it may stand for a group
 // that does not exist (any more), which is treated as empty. Nothing here locks: two processes that make and remove

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"firmwared/core/cgroup"
 	"firmwared/core/sandbox"
 )
 
@@ -27,6 +28,7 @@ func Main() {
 	for fd := launchFD; fd <= viewerFD+1; fd++ {
 		unix.CloseOnExec(fd)
 	}
+	cgroup.LeaveTracking()
 	// It idles for days beside hundreds of its kind.
 	debug.SetGCPercent(20)
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
