@@ -130,7 +130,7 @@ func (m *Manager) bindRoot() error {
 		return err
 	}
 	if root.MountID, err = mount.BindShared(m.at.state, m.at.base); err != nil {
-		return err
+		return explainMount(err)
 	}
 	fault.Point("root.bound")
 	err = registry.WriteRuntime(m.rootPath(), root)

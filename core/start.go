@@ -185,6 +185,9 @@ func (m *Manager) explainStart(inst *registry.Instance, err error) error {
 	if err == nil {
 		return nil
 	}
+	if isFull(err) {
+		err = explainMount(err)
+	}
 	var exec *sandbox.ExecError
 	if errors.As(err, &exec) && errors.Is(err, syscall.ENOEXEC) {
 		if machine := m.foreignMachine(inst, exec.Path); machine != "" {

@@ -192,7 +192,7 @@ life_cycles() {
 	fw_ok start box -- /bin/sleep 1000
 }
 
-# ends_with GROUP: starts box from a shell in this cgroup, then kills all that is in it.
+# outlives_group GROUP: starts box from a shell in this cgroup, then kills all that is in it.
 outlives_group() {
 	local group=$1 pid
 	mkdir "$group"

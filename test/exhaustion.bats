@@ -23,7 +23,7 @@ small_root() { mount -t tmpfs -o "$1" small "$FW_ROOT"; }
 # fill: until not one byte more goes in.
 fill() { ! cat /dev/zero 2>/dev/null >>"$FW_ROOT/fill"; }
 
-# one_line STATUS TEXT ARG...: fw_fails, whose joined errors may be some lines.
+# no_room ARG...: must fail and say why; the failure and that of undoing it may be two lines.
 no_room() {
 	run --separate-stderr fw "$@"
 	assert_eq 1 "$status" "$*: $output $stderr" || return
@@ -102,7 +102,7 @@ no_room() {
 	fw_ok firmware add "$(busybox_root)" --name fw
 	fw_ok prepare fw --name box
 	mkdir "$FW_ROOT/full"
-	while : 2>/dev/null >"$FW_ROOT/full/$((++n))"; do :; done
+	while : 2>/dev/null >"$FW_ROOT/full/$n"; do n=$((n + 1)); done
 	no_room prepare fw --name other
 	no_room start box -- /bin/sleep 1000
 	assert_eq 'box ready' "$(fw list --json | jq -r '.[] | "\(.name) \(.state)"')"
