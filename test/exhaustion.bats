@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: Apache-2.0
 # A machine that has run out of something: one clear line, a true state, and a way out.
-# What needs a machine of its own (the limit of mounts, the clock) is test/vm/limits.bats.
+# What needs a machine of its own (the limit of mounts, the clock) is test/vm/exhaustion.bats.
 
 load helpers
 

@@ -62,20 +62,31 @@ func (s *initStage) openTerminal() error {
 		return nil
 	}
 	if s.slave < 0 {
-		pts, err := newFS("devpts", attrsDev, ptsOptions...)
-		if err != nil {
-			return stage("make", "devpts", err)
-		}
-		defer unix.Close(pts)
-		if err := s.openPty(pts); err != nil {
+		if err := s.openOwnPty(); err != nil {
 			return err
 		}
 	}
+	if err := s.ptyAsStdio(); err != nil {
+		return err
+	}
+	// The process leads a new session: SysProcAttr.Setsid.
+	return stage("set", "controlling terminal", unix.IoctlSetInt(0, unix.TIOCSCTTY, 0))
+}
+
+func (s *initStage) openOwnPty() error {
+	pts, err := newFS("devpts", attrsDev, ptsOptions...)
+	if err != nil {
+		return stage("make", "devpts", err)
+	}
+	defer unix.Close(pts)
+	return s.openPty(pts)
+}
+
+func (s *initStage) ptyAsStdio() error {
 	for fd := range 3 {
 		if err := unix.Dup3(s.slave, fd, 0); err != nil {
 			return stage("set up", "stdio", err)
 		}
 	}
-	// The process leads a new session: SysProcAttr.Setsid.
-	return stage("set", "controlling terminal", unix.IoctlSetInt(0, unix.TIOCSCTTY, 0))
+	return nil
 }

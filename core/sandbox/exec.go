@@ -18,18 +18,38 @@ import (
 
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// exec returns only when the program cannot be run.
-func (s *initStage) exec() error {
-	fault.Point("init.released")
+// confineAndExec is the end of both stages, pid 1's and that of a command in a
+// running instance: what confines a program of the instance is done here, to the
+// calling thread, and nowhere else. become is given the program as it was found
+// and its whole environment; it returns only when the program cannot be run.
+func (s *initStage) confineAndExec(become func(path string, env []string) error) error {
+	for _, step := range []func() error{
+		s.resolveUser,
+		s.dropPrivileges,
+		s.enterCwd,
+		s.cleanInheritance,
+	} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
 	env := s.environment()
 	path, err := findProgram(s.spec.Args[0], lookupEnv(env, "PATH"))
 	if err != nil {
 		return err
 	}
+	return become(path, env)
+}
+
+// exec makes this very process pid 1's program.
+func (s *initStage) exec(path string, env []string) error {
+	if err := s.awaitGo(); err != nil {
+		return err
+	}
+	fault.Point("init.released")
 	// syscall.Exec also gives back the limit of open files that the Go runtime
 	// raised.
-	err = syscall.Exec(path, s.spec.Args, env)
-	return explainExec(path, err)
+	return explainExec(path, syscall.Exec(path, s.spec.Args, env))
 }
 
 // environment adds the defaults.

@@ -14,8 +14,9 @@ import (
 	"firmwared/core/fault"
 )
 
-// Main is the init stage. It never returns: it becomes the instance's program,
-// or reports why not and exits.
+// Main is the init stage, and the stage of Enter. It never returns: it becomes
+// the instance's program, or the parent's messenger until that runs, or reports
+// why not and exits.
 //
 // Namespaces of a thread, credentials, capabilities and the parent-death signal
 // belong to one thread each, and the one that calls execve becomes pid 1's only
@@ -36,13 +37,17 @@ func Main() {
 var errOrphan = errors.New("the supervisor is gone")
 
 func becomeInit() error {
-	spec, err := readSpec()
+	order, err := readOrder()
 	if err != nil {
 		return err
 	}
 	fault.Point("init.told")
-	s := &initStage{spec: spec, slave: -1}
+	s := &initStage{spec: &order.Spec, slave: -1}
+	if order.Enter != nil {
+		return s.enterInstance(order.Enter)
+	}
 	for _, step := range []func() error{
+		s.loadCaps,
 		s.enterNamespaces,
 		s.openBindSources,
 		s.pivot,
@@ -51,17 +56,12 @@ func becomeInit() error {
 		s.attachBinds,
 		s.nameHost,
 		s.raiseLoopback,
-		s.resolveUser,
-		s.dropPrivileges,
-		s.enterCwd,
-		s.cleanInheritance,
-		s.awaitGo,
 	} {
 		if err := step(); err != nil {
 			return err
 		}
 	}
-	return s.exec()
+	return s.confineAndExec(s.exec)
 }
 
 // initStage is what the steps hand on to each other.
@@ -73,34 +73,38 @@ type initStage struct {
 	user  identity
 }
 
-func readSpec() (*Spec, error) {
+func readOrder() (*stageOrder, error) {
 	control := bufio.NewReader(controlReader{})
 	line, err := control.ReadBytes('\n')
 	if err != nil {
 		// Not told a whole spec: whoever started this is gone, or is not Start.
 		return nil, errOrphan
 	}
-	spec := new(Spec)
-	if err := json.Unmarshal(line, spec); err != nil {
+	order := new(stageOrder)
+	if err := json.Unmarshal(line, order); err != nil {
 		return nil, stage("understand", "spec", err)
 	}
-	return spec, spec.Validate()
+	return order, order.Spec.Validate()
+}
+
+func (s *initStage) loadCaps() (err error) {
+	s.caps, err = loadCaps()
+	return stage("read", "capabilities", err)
 }
 
 func (s *initStage) enterNamespaces() error {
-	caps, err := loadCaps()
-	if err != nil {
-		return stage("read", "capabilities", err)
-	}
-	s.caps = caps
 	// clone(CLONE_NEWCGROUP) would take the parent's group for the root
 	// (copy_cgroup_ns), so this comes when the process is in its own.
 	if err := unix.Unshare(unix.CLONE_NEWCGROUP); err != nil && !errors.Is(err, unix.EINVAL) {
 		return stage("unshare", "cgroup namespace", err)
 	}
-	// The caller's session keyring would otherwise be the instance's. Without a
-	// name the new one is never one that exists already.
-	_, err = unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
+	return s.leaveKeyring()
+}
+
+// leaveKeyring: the caller's session keyring would otherwise be the instance's.
+// Without a name the new one is never one that exists already.
+func (s *initStage) leaveKeyring() error {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
 	if err != nil && !errors.Is(err, unix.ENOSYS) && !errors.Is(err, unix.EPERM) {
 		return stage("join", "new session keyring", err)
 	}

@@ -37,7 +37,7 @@ func (e Exit) Status() int {
 	return e.Code
 }
 
-// Process is a running pid 1.
+// Process is a running pid 1, or a command that Enter started.
 type Process struct {
 	// Pid is the number in the caller's pid namespace.
 	Pid int
@@ -49,6 +49,9 @@ type Process struct {
 	// Stdin, Stdout and Stderr are the caller's ends of pid 1's pipes; nil with
 	// Spec.Terminal.
 	Stdin, Stdout, Stderr *os.File
+
+	// entered: not pid 1, so signals do what they do to any process.
+	entered bool
 
 	// peer keeps one slave open: a master without any reads EIO and polls as
 	// ready for as long as the instance holds none, which inits do at times.
@@ -112,7 +115,9 @@ func (p *Process) Resize(rows, cols uint16) error {
 func (p *Process) ended(status syscall.WaitStatus) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.exit = exitOf(status, p.emulated)
+	if p.exit = exitOf(status, p.emulated); p.entered && status.Signaled() {
+		p.exit = Exit{Signal: int(status.Signal()), Reason: ReasonSignal}
+	}
 	close(p.done)
 }
 

@@ -23,6 +23,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == InitArg {
 		Main()
 	}
+	if len(os.Args) > 1 && os.Args[1] == attackArg {
+		attack()
+	}
 	os.Exit(m.Run())
 }
 

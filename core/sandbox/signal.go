@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Signal sends sig to pid 1. For a dead process it returns os.ErrProcessDone.
+// Signal sends sig to the process. For a dead process it returns os.ErrProcessDone.
 //
 // The kernel drops every signal but SIGKILL and SIGSTOP for a pid namespace's
 // first process unless that has a handler (pid_namespaces(7)), so a program that
@@ -29,7 +29,7 @@ func (p *Process) Signal(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	send := sig
-	if fatal(sig) && p.dropped(sig) {
+	if !p.entered && fatal(sig) && p.dropped(sig) {
 		send = unix.SIGKILL
 	}
 	err := unix.PidfdSendSignal(p.PidFD, send, nil, 0)
@@ -37,7 +37,7 @@ func (p *Process) Signal(sig syscall.Signal) error {
 		return os.ErrProcessDone
 	}
 	if err != nil {
-		return fmt.Errorf("cannot send signal %d to pid 1: %w", int(sig), err)
+		return fmt.Errorf("cannot send signal %d to process %d: %w", int(sig), p.Pid, err)
 	}
 	if send != sig && p.emulated == 0 {
 		p.emulated = sig

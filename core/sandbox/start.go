@@ -75,7 +75,7 @@ func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err erro
 		return nil, nil, err
 	}
 	fault.Point("sandbox.cloned")
-	if err := p.prepare(ctx, spec, child, reader); err != nil {
+	if err := p.prepare(ctx, stageOrder{Spec: *spec}, child, reader); err != nil {
 		_ = child.Kill()
 		reap(child)
 		if cause := context.Cause(ctx); cause != nil {
@@ -115,9 +115,14 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 // birth, so that nothing of it is ever outside; without clone3 it is moved, and
 // must therefore not be told to do anything before Spawn returns.
 func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
-	proc := &os.ProcAttr{Dir: "/", Env: append(fault.Env(), env...), Files: files, Sys: attr}
+	fault.Point("sandbox.cloned")
+	return spawn("/proc/self/exe", elem, attr, args, env, files)
+}
+
+func spawn(exe string, elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
+	proc := &os.ProcAttr{Dir: "/", Env: append([]string{}, env...), Files: files, Sys: attr}
 	if len(elem) == 0 {
-		return os.StartProcess("/proc/self/exe", args, proc)
+		return os.StartProcess(exe, args, proc)
 	}
 	group := cgroup.Open(elem...)
 	dir, err := group.Dir()
@@ -127,13 +132,13 @@ func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files [
 	defer dir.Close()
 	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
 	if !testOnlyNoClone3 {
-		child, err := os.StartProcess("/proc/self/exe", args, proc)
+		child, err := os.StartProcess(exe, args, proc)
 		if err == nil || !cloneUnsupported(err) {
 			return child, err
 		}
 	}
 	attr.UseCgroupFD = false
-	child, err := os.StartProcess("/proc/self/exe", args, proc)
+	child, err := os.StartProcess(exe, args, proc)
 	if err != nil {
 		return nil, err
 	}
@@ -157,16 +162,16 @@ func cloneUnsupported(err error) bool {
 }
 
 // prepare holds the dialogue with the init stage.
-func (p *Process) prepare(ctx context.Context, spec *Spec, child *os.Process, reader *stageReader) error {
+func (p *Process) prepare(ctx context.Context, order stageOrder, child *os.Process, reader *stageReader) error {
 	stop := context.AfterFunc(ctx, func() { _ = child.Kill() })
 	defer stop()
-	if len(spec.LegacyCgroup) > 0 {
+	if len(order.Spec.LegacyCgroup) > 0 {
 		// It waits for its spec, so nothing of it is ever outside.
-		if err := cgroup.EnterLegacy(child.Pid, spec.LegacyCgroup...); err != nil {
+		if err := cgroup.EnterLegacy(child.Pid, order.Spec.LegacyCgroup...); err != nil {
 			return stage("limit", "the init stage", err)
 		}
 	}
-	if err := sendSpec(reader.conn, spec); err != nil {
+	if err := sendOrder(reader.conn, order); err != nil {
 		return stage("start", "the init stage", err)
 	}
 	ready := false
@@ -181,6 +186,10 @@ func (p *Process) prepare(ctx context.Context, spec *Spec, child *os.Process, re
 			return message.Failure.Err()
 		case message.Console:
 			if err := p.openConsole(reader); err != nil {
+				return err
+			}
+		case message.PID != 0 && p.entered && p.Pid == 0:
+			if err := p.adopt(message.PID); err != nil {
 				return err
 			}
 		case message.Ready:

@@ -15,17 +15,24 @@ import (
 )
 
 // The dialogue between Start and the init stage, over a socketpair. Start sends
-// the Spec as a line of JSON. The stage sends stageMessages as lines; "console"
+// a stageOrder as a line of JSON. The stage sends stageMessages as lines; "console"
 // carries the pty master as a descriptor. After "ready" it waits for one byte
 // from Start; the end of the stream without it means that the supervisor is
 // gone. The end of the stage's stream after that byte means that the program
-// runs, because the stage's end is close-on-exec.
+// runs, because the stage's end is close-on-exec. A stage that enters an instance
+// says in "pid", before "ready", which process is to become the program.
 
 // controlFD is where the init stage finds its end.
 const controlFD = 3
 
+type stageOrder struct {
+	Spec  Spec   `json:"spec"`
+	Enter *entry `json:"enter,omitempty"`
+}
+
 type stageMessage struct {
 	Console bool     `json:"console,omitempty"`
+	PID     int      `json:"pid,omitempty"`
 	Ready   bool     `json:"ready,omitempty"`
 	Failure *Failure `json:"failure,omitempty"`
 }
@@ -47,8 +54,8 @@ func controlPair() (*net.UnixConn, *os.File, error) {
 	return conn.(*net.UnixConn), theirs, nil
 }
 
-func sendSpec(conn *net.UnixConn, spec *Spec) error {
-	line, err := json.Marshal(spec)
+func sendOrder(conn *net.UnixConn, order stageOrder) error {
+	line, err := json.Marshal(order)
 	if err != nil {
 		return fmt.Errorf("cannot encode spec: %w", err)
 	}
