@@ -150,6 +150,9 @@ func (m *Manager) sandbox(inst *registry.Instance, props map[string][]string, o 
 	if name == "" {
 		name = strings.ReplaceAll(inst.Name, "_", "-") // '_' is no letter of a host name
 	}
+	if terminal && (o.Rows == 0 || o.Cols == 0) {
+		o.Rows, o.Cols = 24, 80 // until somebody with a window of his own attaches
+	}
 	return sandbox.Spec{
 		Root:       m.at.union(inst.ID),
 		Hostname:   name,

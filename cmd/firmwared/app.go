@@ -90,9 +90,9 @@ own init as pid 1 of its own namespaces.
    firmwared start box && firmwared logs -f box       run its init
    firmwared drop --force box                         throw it away
 
-Exit status: 0 done, 1 failed, 2 wrong usage. run, wait and start --attach exit as
-pid 1 did: 128+N for signal N, 126 or 127 when it cannot be run or found, 125
-when firmwared itself failed.`,
+Exit status: 0 done, 1 failed, 2 wrong usage. run, wait, start --attach, attach
+and exec exit as the program did: 128+N for signal N, 126 or 127 when it cannot
+be run or found, 125 when firmwared itself failed.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "read settings from `FILE` (default: " + config.DefaultFile + ")"},
 			&cli.StringFlag{Name: "root", Usage: "keep all state and run-time files in `DIR` (environment FIRMWARED_ROOT)"},
@@ -101,7 +101,7 @@ when firmwared itself failed.`,
 		Commands: []*cli.Command{
 			firmwareCommand(), prepareCommand(), startCommand(), runCommand(), killCommand(), restartCommand(),
 			remountCommand(), dropCommand(), listCommand(), showCommand(), getCommand(), setCommand(), logsCommand(),
-			eventsCommand(), waitCommand(), statsCommand(), gcCommand(), hookCommand(), doctorCommand(), configCommand(), versionCommand(),
+			eventsCommand(), waitCommand(), statsCommand(), gcCommand(), attachCommand(), execCommand(), hookCommand(), doctorCommand(), configCommand(), versionCommand(),
 		},
 		EnableBashCompletion:      true,
 		DisableSliceFlagSeparator: true,

@@ -84,6 +84,20 @@ var notForwarded = []syscall.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, un
 
 // piped runs pid 1 with plain pipes and passes signals on to it.
 func piped(ctx context.Context, m *core.Manager, inst *registry.Instance, o core.StartOptions) (*supervisor.Exit, error) {
+	forward, stop := catchSignals()
+	defer stop()
+	run, err := m.Begin(ctx, inst, o, supervisor.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
+	if err != nil {
+		return nil, err
+	}
+	go forward(run.Signal)
+	exit, err := run.Wait()
+	return &exit, err
+}
+
+// catchSignals keeps those that are to be passed on; forward does so for as long
+// as the process lives.
+func catchSignals() (forward func(send func(syscall.Signal) error), stop func()) {
 	signals := make(chan os.Signal, 64)
 	for n := syscall.Signal(1); n < 65; n++ {
 		// The runtime has uses of its own for some, and faults are no messages.
@@ -91,18 +105,12 @@ func piped(ctx context.Context, m *core.Manager, inst *registry.Instance, o core
 			signal.Notify(signals, n)
 		}
 	}
-	defer signal.Stop(signals)
-	run, err := m.Begin(ctx, inst, o, supervisor.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
-	if err != nil {
-		return nil, err
-	}
-	go func() {
+	forward = func(send func(syscall.Signal) error) {
 		for sig := range signals {
-			_ = run.Signal(sig.(syscall.Signal))
+			_ = send(sig.(syscall.Signal))
 		}
-	}()
-	exit, err := run.Wait()
-	return &exit, err
+	}
+	return forward, func() { signal.Stop(signals) }
 }
 
 func isFault(n syscall.Signal) bool {

@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"strings"
 
@@ -35,10 +34,8 @@ func startOptions(c *cli.Context, program []string) (o core.StartOptions, err er
 		Args: program, Env: c.StringSlice("env"), Cwd: c.String("cwd"), User: c.String("user"),
 		Set: c.StringSlice("set"), Unconfined: c.Bool("unconfined"),
 	}
-	for _, word := range o.Env {
-		if name, _, ok := strings.Cut(word, "="); !ok || name == "" {
-			return o, usagef("--env %q is not NAME=VALUE", word)
-		}
+	if err := checkEnv(o.Env); err != nil {
+		return o, err
 	}
 	for _, text := range c.StringSlice("bind") {
 		bind, err := core.ParseBind(text)
@@ -51,6 +48,15 @@ func startOptions(c *cli.Context, program []string) (o core.StartOptions, err er
 		return o, usagef("--cwd %q is not an absolute path", o.Cwd)
 	}
 	return o, nil
+}
+
+func checkEnv(env []string) error {
+	for _, word := range env {
+		if name, _, ok := strings.Cut(word, "="); !ok || name == "" {
+			return usagef("--env %q is not NAME=VALUE", word)
+		}
+	}
+	return nil
 }
 
 func startCommand() *cli.Command {
@@ -100,11 +106,7 @@ func start(c *cli.Context) error {
 // attached starts an instance with this terminal as its console, and returns
 // when it ends or the user leaves.
 func attached(c *cli.Context, m *core.Manager, inst *registry.Instance, o core.StartOptions) (exit *supervisor.Exit, detached bool, err error) {
-	cfg, err := loadConfig(c)
-	if err != nil {
-		return nil, false, err
-	}
-	keys, err := console.ParseKeys(cfg.DetachKeys)
+	keys, names, err := detachKeys(c)
 	if err != nil {
 		return nil, false, err
 	}
@@ -113,14 +115,10 @@ func attached(c *cli.Context, m *core.Manager, inst *registry.Instance, o core.S
 	if err != nil {
 		return nil, false, err
 	}
-	in := os.Stdin
-	if console.IsTerminal(in) {
-		notice(fmt.Sprintf("attached to %s; %s detaches", inst.Name, cfg.DetachKeys))
-	}
-	result, err := session.Run(context.WithoutCancel(c.Context), supervisor.AttachOptions{In: in, Out: os.Stdout, DetachKeys: keys})
-	if result.Detached {
-		notice(fmt.Sprintf("detached; %s goes on (firmwared kill %s ends it)", inst.Name, inst.Name))
-	}
+	noticeAttached(inst.Name, names)
+	result, err := session.Run(context.WithoutCancel(c.Context),
+		supervisor.AttachOptions{In: os.Stdin, Out: os.Stdout, DetachKeys: keys, Skipped: noticeSkipped})
+	noticeDetached(inst.Name, result)
 	return result.Exit, result.Detached, err
 }
 
@@ -135,10 +133,17 @@ func windowSize() (rows, cols uint16) {
 
 // asProgram makes an exit of pid 1 ours.
 func asProgram(exit *supervisor.Exit) error {
-	if exit == nil || exit.Status() == 0 {
+	if exit == nil {
 		return nil
 	}
-	return status(exit.Status())
+	return asStatus(exit.Status())
+}
+
+func asStatus(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return status(code)
 }
 
 // ours is an error of firmwared in a command that passes a program's exit status

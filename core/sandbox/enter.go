@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,14 +47,14 @@ func Enter(ctx context.Context, pidfd, pid int, spec Spec) (*Process, error) {
 	}
 	started := make(chan answer, 1)
 	go func() {
-		// As in Start: this thread is the command's parent.
+		// As in Start: this thread is the stage's parent.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		p := &Process{PidFD: -1, entered: true, done: make(chan struct{})}
-		err := p.enter(ctx, pidfd, pid, &spec)
+		stage, err := p.enter(ctx, pidfd, pid, &spec)
 		started <- answer{p, err}
 		if err == nil {
-			p.ended(p.reap())
+			p.ended(stage.await())
 		}
 	}()
 	select {
@@ -69,46 +70,71 @@ func Enter(ctx context.Context, pidfd, pid int, spec Spec) (*Process, error) {
 	}
 }
 
-// enter runs on the thread that is to be the command's parent.
-func (p *Process) enter(ctx context.Context, pidfd, pid int, spec *Spec) (err error) {
+// enteringStage is the stage while its command runs. It is the command's parent,
+// and not the caller, because of what a caller may do: the kernel ends a pid
+// namespace only when every process of it is reaped (zap_pid_ns_processes), so a
+// caller that is stopped by Ctrl-Z would stop `kill`, too.
+type enteringStage struct {
+	child  *os.Process
+	reader *stageReader
+}
+
+// await returns how the command ended; as killed, when the stage was.
+func (s *enteringStage) await() syscall.WaitStatus {
+	status := syscall.WaitStatus(unix.SIGKILL)
+	for {
+		message, err := s.reader.next()
+		if err != nil {
+			break
+		}
+		if message.Exit != nil {
+			status = syscall.WaitStatus(*message.Exit)
+		}
+	}
+	s.reader.close()
+	reap(s.child)
+	return status
+}
+
+// enter runs on the thread that is to be the stage's parent. A stage that fails
+// takes the command with it.
+func (p *Process) enter(ctx context.Context, pidfd, pid int, spec *Spec) (_ *enteringStage, err error) {
 	defer func() {
 		if err != nil {
-			p.kill()
 			p.Close()
 		}
 	}()
 	var e entry
 	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &e.Files); err != nil {
-		return stage("read limits of", "pid 1", err)
+		return nil, stage("read limits of", "pid 1", err)
 	}
 	stdio, err := p.openStdio(spec)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer closeAll(stdio)
 	conn, theirs, err := controlPair()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	reader := &stageReader{conn: conn}
-	defer reader.close()
 	child, err := spawnEntry(spec, pidfd, append(stdio, theirs))
 	theirs.Close()
 	if err != nil {
-		return stage("start", "the init stage", err)
+		reader.close()
+		return nil, stage("start", "the init stage", err)
 	}
-	// The stage is only the messenger; it is gone when the command runs.
 	err = p.prepare(ctx, stageOrder{Spec: *spec, Enter: &e}, child, reader)
-	if err != nil {
-		_ = child.Kill()
+	if err == nil {
+		return &enteringStage{child, reader}, nil
 	}
-	if status := reap(child); err == nil && status != 0 {
-		err = stage("start", "the command", errors.New("the init stage died"))
-	}
-	if cause := context.Cause(ctx); err != nil && cause != nil {
+	_ = child.Kill()
+	reap(child)
+	reader.close()
+	if cause := context.Cause(ctx); cause != nil {
 		err = stage("start", "the command", cause)
 	}
-	return err
+	return nil, err
 }
 
 func spawnEntry(spec *Spec, pidfd int, files []*os.File) (*os.Process, error) {
@@ -124,7 +150,7 @@ func spawnEntry(spec *Spec, pidfd int, files []*os.File) (*os.Process, error) {
 	pid1 := os.NewFile(uintptr(fd), "pid 1")
 	defer pid1.Close()
 	path := fmt.Sprintf("/proc/self/fd/%d", exe.Fd())
-	attr := &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	attr := &syscall.SysProcAttr{Setsid: true, Pdeathsig: unix.SIGKILL}
 	// One thread less to count against the instance's limit of processes.
 	env := []string{"GOMAXPROCS=1"}
 	return spawn(path, spec.Cgroup, attr, []string{os.Args[0], InitArg}, env, append(files, pid1))
@@ -158,38 +184,17 @@ func sealedSelf() (*os.File, error) {
 	return copied, nil
 }
 
-// adopt takes the process that the stage forked, which the kernel made a child
-// of this thread (CLONE_PARENT). The number is believed only if it is: until it
-// is reaped it cannot be anybody else's.
-func (p *Process) adopt(pid int) error {
-	var info unix.Siginfo
-	err := unix.Waitid(unix.P_PID, pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
-	if err != nil {
-		return stage("start", "the command", fmt.Errorf("process %d is no child: %w", pid, err))
+// adopt takes the process that the stage, parent, says it forked. The number is
+// believed only if it is the stage's child, which it does not reap before it is
+// told to go on.
+func (p *Process) adopt(pid, parent int) (err error) {
+	if p.PidFD, err = unix.PidfdOpen(pid, 0); err != nil {
+		return stage("open pidfd of", "the command", err)
+	}
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err == nil && !bytes.Contains(status, fmt.Appendf(nil, "\nPPid:\t%d\n", parent)) {
+		err = fmt.Errorf("process %d is not what the init stage started", pid)
 	}
 	p.Pid = pid
-	p.PidFD, err = unix.PidfdOpen(pid, 0)
-	return stage("open pidfd of", "the command", err)
-}
-
-// kill ends a command that was adopted and is not to run.
-func (p *Process) kill() {
-	if p.Pid == 0 {
-		return
-	}
-	_ = unix.Kill(p.Pid, unix.SIGKILL)
-	p.reap()
-}
-
-func (p *Process) reap() syscall.WaitStatus {
-	var status unix.WaitStatus
-	for {
-		_, err := unix.Wait4(p.Pid, &status, 0, nil)
-		switch {
-		case err == nil:
-			return syscall.WaitStatus(status)
-		case !errors.Is(err, unix.EINTR):
-			return syscall.WaitStatus(unix.SIGKILL)
-		}
-	}
+	return stage("start", "the command", err)
 }

@@ -140,6 +140,24 @@ func TestEnterStreams(t *testing.T) {
 	}
 }
 
+// A stream that the command closes ends, although the command runs on.
+func TestEnterStreamsAreTheCommandsAlone(t *testing.T) {
+	p := running(t, Spec{Root: sandboxtest.Root(t)})
+	command, err := enter(t, p, script("echo out; exec >&- 2>&- <&-; sleep 1000"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	limit := time.Now().Add(testLimit)
+	_ = command.Stdout.SetReadDeadline(limit)
+	if out, err := io.ReadAll(command.Stdout); err != nil || string(out) != "out\n" {
+		t.Errorf("%q %v", out, err)
+	}
+	_ = command.Stdin.SetWriteDeadline(limit)
+	if _, err := command.Stdin.Write(make([]byte, 1<<20)); !errors.Is(err, unix.EPIPE) {
+		t.Errorf("stdin: %v", err)
+	}
+}
+
 func TestEnterUserCwdEnv(t *testing.T) {
 	p := running(t, Spec{Root: sandboxtest.Root(t)})
 	spec := script("id -u; id -g; id -G; pwd; env; echo to stdout >/dev/stdout; ulimit -n")

@@ -15,7 +15,7 @@ import (
 )
 
 // Main is the init stage, and the stage of Enter. It never returns: it becomes
-// the instance's program, or the parent's messenger until that runs, or reports
+// the instance's program, or is a command's parent until that ends, or reports
 // why not and exits.
 //
 // Namespaces of a thread, credentials, capabilities and the parent-death signal

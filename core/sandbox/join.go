@@ -105,8 +105,9 @@ func (s *initStage) openEnteredTerminal() error {
 	return s.ptyAsStdio()
 }
 
-// forkAndExec makes the process that becomes the command, and stays until it
-// has: execve(2) closes the child's end of the socket.
+// forkAndExec makes the process that becomes the command, and stays as its parent
+// to tell how it ended. That it runs is seen by the socket: execve(2) closes the
+// child's end. It returns only when the command does not run.
 func (s *initStage) forkAndExec(path string, env []string) error {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -135,11 +136,30 @@ func (s *initStage) forkAndExec(path string, env []string) error {
 	for errors.Is(err, unix.EINTR) {
 		n, err = unix.Read(pair[0], answer[:])
 	}
-	if n != len(answer) {
-		os.Exit(0)
+	if n == len(answer) {
+		return explainExec(path, unix.Errno(binary.NativeEndian.Uint64(answer[:])))
 	}
-	errno := unix.Errno(binary.NativeEndian.Uint64(answer[:]))
-	return explainExec(path, errno)
+	if err := tellStart(stageMessage{Running: true}, -1); err != nil {
+		return errOrphan
+	}
+	s.reportExit(pid)
+	return nil
+}
+
+// reportExit does not return. The streams are the command's alone meanwhile: when
+// it closes one, its other end is told.
+func (s *initStage) reportExit(pid int) {
+	for _, fd := range []int{0, 1, 2, s.slave} {
+		unix.Close(fd)
+	}
+	var status unix.WaitStatus
+	_, err := unix.Wait4(pid, &status, 0, nil)
+	for errors.Is(err, unix.EINTR) {
+		_, err = unix.Wait4(pid, &status, 0, nil)
+	}
+	code := uint32(status)
+	_ = tellStart(stageMessage{Exit: &code}, -1)
+	os.Exit(0)
 }
 
 // command is what the forked process needs, as the kernel takes it.
@@ -201,8 +221,7 @@ type cloneArgs struct {
 //go:noinline
 //go:nosplit
 func (c *command) clone() (uintptr, unix.Errno) {
-	// With CLONE_PARENT the exit signal is the stage's own.
-	args := cloneArgs{flags: unix.CLONE_PARENT}
+	args := cloneArgs{exitSignal: uint64(unix.SIGCHLD)}
 	pid, _, errno := unix.RawSyscall(unix.SYS_CLONE3, uintptr(unsafe.Pointer(&args)), unsafe.Sizeof(args), 0)
 	if errno != 0 || pid != 0 {
 		return pid, errno

@@ -178,7 +178,7 @@ func (p *Process) prepare(ctx context.Context, order stageOrder, child *os.Proce
 	for {
 		message, err := reader.next()
 		switch {
-		case errors.Is(err, io.EOF) && ready:
+		case errors.Is(err, io.EOF) && ready && !p.entered:
 			return nil
 		case err != nil:
 			return stage("start", "the init stage", fmt.Errorf("it died: %w", err))
@@ -189,9 +189,11 @@ func (p *Process) prepare(ctx context.Context, order stageOrder, child *os.Proce
 				return err
 			}
 		case message.PID != 0 && p.entered && p.Pid == 0:
-			if err := p.adopt(message.PID); err != nil {
+			if err := p.adopt(message.PID, child.Pid); err != nil {
 				return err
 			}
+		case message.Running:
+			return nil
 		case message.Ready:
 			ready = true
 			if _, err := reader.conn.Write([]byte{'g'}); err != nil {

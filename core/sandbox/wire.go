@@ -20,7 +20,8 @@ import (
 // from Start; the end of the stream without it means that the supervisor is
 // gone. The end of the stage's stream after that byte means that the program
 // runs, because the stage's end is close-on-exec. A stage that enters an instance
-// says in "pid", before "ready", which process is to become the program.
+// says in "pid", before "ready", which process is to become the program, then
+// "running", and at last "exit", the program's wait status.
 
 // controlFD is where the init stage finds its end.
 const controlFD = 3
@@ -33,6 +34,8 @@ type stageOrder struct {
 type stageMessage struct {
 	Console bool     `json:"console,omitempty"`
 	PID     int      `json:"pid,omitempty"`
+	Running bool     `json:"running,omitempty"`
+	Exit    *uint32  `json:"exit,omitempty"`
 	Ready   bool     `json:"ready,omitempty"`
 	Failure *Failure `json:"failure,omitempty"`
 }

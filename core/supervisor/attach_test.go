@@ -211,9 +211,12 @@ func TestAttachToRun(t *testing.T) {
 		t.Fatal(err)
 	}
 	var shown screen
+	if _, err := Attach(testContext(t), spec.Dir, AttachOptions{In: pipeOf(t, "no\n"), Out: &shown}); !errors.Is(err, ErrNoConsole) {
+		t.Errorf("typing at pipes: %v", err)
+	}
 	done := make(chan error, 1)
 	go func() {
-		_, err := Attach(testContext(t), spec.Dir, AttachOptions{In: pipeOf(t, "no\n"), Out: &shown})
+		_, err := Attach(testContext(t), spec.Dir, AttachOptions{Out: &shown})
 		done <- err
 	}()
 	shown.await(t, "up\n")

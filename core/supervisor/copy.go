@@ -16,16 +16,17 @@ const holderLimit = 2 * time.Second
 
 // copies moves bytes between pid 1 and the outside.
 type copies struct {
-	group sync.WaitGroup
-	dead  atomic.Bool
-	files []*os.File
+	linger time.Duration // see holderLimit
+	group  sync.WaitGroup
+	dead   atomic.Bool
+	files  []*os.File
 }
 
 // startCopies: the console goes to the log and the viewers. With pipes, stdout
 // and stderr do too, and what inits write to /dev/console is shown on Err, so
 // that Out stays exactly what pid 1 wrote to it.
 func (i *instance) startCopies(streams *Streams) *copies {
-	c := &copies{}
+	c := &copies{linger: holderLimit}
 	p := i.process
 	if streams == nil {
 		streams = &Streams{}
@@ -60,7 +61,7 @@ func (c *copies) copyOutput(from *os.File, fan io.Writer, to *sharedWriter, brea
 	buf := make([]byte, 32<<10)
 	for {
 		if c.dead.Load() {
-			_ = from.SetReadDeadline(time.Now().Add(holderLimit))
+			_ = from.SetReadDeadline(time.Now().Add(c.linger))
 		}
 		n, err := from.Read(buf)
 		if n > 0 {
@@ -80,7 +81,7 @@ func (c *copies) copyOutput(from *os.File, fan io.Writer, to *sharedWriter, brea
 func (c *copies) drain() {
 	c.dead.Store(true)
 	for _, f := range c.files {
-		_ = f.SetReadDeadline(time.Now().Add(holderLimit))
+		_ = f.SetReadDeadline(time.Now().Add(c.linger))
 	}
 	c.group.Wait()
 }

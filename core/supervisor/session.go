@@ -15,8 +15,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"firmwared/core/console"
 )
 
 // AttachOptions say what a session connects the console to.
@@ -29,6 +27,8 @@ type AttachOptions struct {
 	Out io.Writer
 	// DetachKeys end the session (console.ParseKeys); none when empty.
 	DetachKeys []byte
+	// Started, if set, is called by Attach once it is connected, before output.
+	Started func()
 	// Skipped, if set, is told how many bytes were left out because Out was too
 	// slow.
 	Skipped func(bytes uint64)
@@ -65,9 +65,16 @@ func Attach(ctx context.Context, dir string, options AttachOptions) (AttachResul
 		return AttachResult{}, err
 	}
 	r := bufio.NewReader(conn)
-	if _, err := talk(first, conn, r, &request{Op: opAttach}); err != nil {
+	answer, err := talk(first, conn, r, &request{Op: opAttach})
+	if err == nil && options.In != nil && answer.Status != nil && !answer.Status.Terminal {
+		err = ErrNoConsole
+	}
+	if err != nil {
 		conn.Close()
 		return AttachResult{}, err
+	}
+	if options.Started != nil {
+		options.Started()
 	}
 	return newSession(conn, r).Run(ctx, options)
 }
@@ -132,78 +139,24 @@ func (s *Session) show(options AttachOptions) (AttachResult, error) {
 }
 
 // connectInput returns what undoes it.
-func (s *Session) connectInput(options AttachOptions) (release func(), err error) {
-	input, err := newInput(options.In)
+func (s *Session) connectInput(options AttachOptions) (func(), error) {
+	release, err := connectKeyboard(options.In, options.DetachKeys, keyboard{
+		typed: func(keys []byte) error { return s.send(frameData, keys) },
+		// Needs no error: a broken connection ends the session by itself.
+		sized: func(rows, cols uint16) { _ = s.send(frameSize, sizePayload(rows, cols)) },
+		detach: func() {
+			s.detached.Store(true)
+			_ = s.conn.SetReadDeadline(time.Now())
+		},
+	})
 	if err != nil {
 		return nil, err
 	}
-	terminal, err := console.OpenTerminal(options.In)
-	if err == nil {
-		err = terminal.Raw()
-	} else if errors.Is(err, console.ErrNotTerminal) {
-		terminal, err = nil, nil
-	}
-	if err != nil {
-		input.stop()
-		input.close()
-		return nil, err
-	}
-	if terminal != nil {
-		resized := terminal.Resized()
-		s.sendSize(terminal) // before the first key: what that starts may ask for it
-		go s.followSize(terminal, resized, input.stopped)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.typeInput(input, console.NewDetacher(options.DetachKeys))
-	}()
 	return func() {
 		// A console that takes no input may have left a write hanging.
 		_ = s.conn.SetWriteDeadline(time.Now())
-		input.stop()
-		<-done
-		input.close()
-		if terminal != nil {
-			_ = terminal.Restore()
-		}
+		release()
 	}, nil
-}
-
-// sendSize needs no error: a broken connection ends the session by itself.
-func (s *Session) sendSize(terminal *console.Terminal) {
-	rows, cols := terminal.Size()
-	_ = s.send(frameSize, sizePayload(rows, cols))
-}
-
-func (s *Session) followSize(terminal *console.Terminal, resized <-chan os.Signal, stopped <-chan struct{}) {
-	for {
-		select {
-		case <-resized:
-			s.sendSize(terminal)
-		case <-stopped:
-			return
-		}
-	}
-}
-
-func (s *Session) typeInput(input *input, detacher *console.Detacher) {
-	buf := make([]byte, 4096)
-	for {
-		n, err := input.read(buf)
-		if err != nil {
-			return
-		}
-		keys, detached := detacher.Feed(buf[:n])
-		if len(keys) > 0 && s.send(frameData, keys) != nil {
-			return
-		}
-		if detached {
-			s.detached.Store(true)
-			_ = s.conn.SetReadDeadline(time.Now())
-			return
-		}
-	}
 }
 
 // send writes a frame whole: two goroutines do.

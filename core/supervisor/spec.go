@@ -20,6 +20,9 @@ var ErrRunning = errors.New("already started")
 // ErrNotRunning is what the client functions return for one whose lock is free.
 var ErrNotRunning = errors.New("not started")
 
+// ErrNoConsole is what Attach returns when there is nothing to type into.
+var ErrNoConsole = errors.New("it runs with plain pipes and has no terminal to type into")
+
 // Spec is one instance to be started. It travels as JSON.
 type Spec struct {
 	ID   string `json:"id"`
