@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package treecopy
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Tree is a directory that paths are resolved in.
+type Tree struct {
+	// Root is "/" for absolute paths and links.
+	Root *os.File
+	// Resolve is how openat2(2) is to walk from Root.
+	Resolve uint64
+}
+
+// Inside resolves as a process with this root would, and follows no magic links.
+func Inside(root *os.File) Tree {
+	return Tree{root, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+}
+
+// Below follows no links at all: for a directory of this machine that receives
+// what somebody else named.
+func Below(dir *os.File) Tree {
+	return Tree{dir, unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+}
+
+// open gives an O_PATH descriptor unless flags say otherwise. A race with a
+// renaming owner of the tree makes openat2(2) ask for another try.
+func (t Tree) open(name string, flags uint64) (*os.File, error) {
+	how := &unix.OpenHow{Flags: flags | unix.O_CLOEXEC, Resolve: t.Resolve}
+	for range 100 {
+		fd, err := unix.Openat2(int(t.Root.Fd()), relative(name), how)
+		if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: name, Err: err}
+		}
+		return os.NewFile(uintptr(fd), name), nil
+	}
+	return nil, fmt.Errorf("cannot open %q: it is being renamed all the time", name)
+}
+
+// relative also keeps a slash at the end, which asks for a directory.
+func relative(name string) string {
+	name = strings.TrimLeft(name, "/")
+	if name == "" {
+		return "."
+	}
+	return name
+}
+
+// Lstat looks at name without following a link at its end.
+func (t Tree) Lstat(name string) (unix.Stat_t, error) {
+	var st unix.Stat_t
+	flags := uint64(unix.O_PATH)
+	if !strings.HasSuffix(name, "/") {
+		flags |= unix.O_NOFOLLOW
+	}
+	f, err := t.open(name, flags)
+	if err != nil {
+		return st, err
+	}
+	defer f.Close()
+	return st, unix.Fstat(int(f.Fd()), &st)
+}
+
+// IsDir follows a link at the end of name, as the destination of a copy does.
+func (t Tree) IsDir(name string) bool {
+	f, err := t.open(name, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// Sub is the directory name of t as a tree of its own that follows no links.
+func (t Tree) Sub(name string) (Tree, error) {
+	f, err := t.open(name, unix.O_PATH|unix.O_DIRECTORY)
+	return Below(f), err
+}
+
+// Close closes the root.
+func (t Tree) Close() { t.Root.Close() }
+
+// Split is the directory and the last name of a path; a last name that is none
+// is ".".
+func Split(name string) (dir, base string) {
+	clean := strings.TrimRight(name, "/")
+	base = path.Base("/" + clean)
+	if base == "/" || base == "." || base == ".." {
+		return name, "."
+	}
+	return clean[:len(clean)-len(base)] + ".", base
+}
+
+// reopen opens what fd, an O_PATH descriptor of a regular file or a directory,
+// stands for.
+func reopen(f *os.File, flags int) (*os.File, error) {
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()), flags|unix.O_CLOEXEC|unix.O_NOCTTY, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: f.Name(), Err: err}
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
