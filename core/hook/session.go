@@ -31,9 +31,26 @@ func (s *session) member(pid int) bool {
 	if s.sid != 0 && stat.session == s.sid {
 		return true
 	}
-	env, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	env := environ(pid)
 	mark := []byte(s.mark + "=")
-	return err == nil && (bytes.HasPrefix(env, mark) || bytes.Contains(env, append([]byte{0}, mark...)))
+	return bytes.HasPrefix(env, mark) || bytes.Contains(env, append([]byte{0}, mark...))
+}
+
+// environ is a process's environment. In the middle of an execve(2) it is empty for a moment (environ_read, fs/proc/base.c),
+// as a kernel thread's always is.
+func environ(pid int) []byte {
+	proc := "/proc/" + strconv.Itoa(pid)
+	for range 5 {
+		env, err := os.ReadFile(proc + "/environ")
+		if len(env) > 0 || err != nil {
+			return env
+		}
+		if statm, err := os.ReadFile(proc + "/statm"); err != nil || bytes.HasPrefix(statm, []byte("0 ")) {
+			return nil
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return nil
 }
 
 func (s *session) procs() []int {
