@@ -194,13 +194,13 @@ life_cycles() {
 
 # outlives_group GROUP: starts box from a shell in this cgroup, then kills all that is in it.
 outlives_group() {
-	local group=$1 pid
+	local group=$1 pid group_up=$BATS_TEST_TMPDIR/up
+	rm -f "$group_up"
 	mkdir "$group"
 	# shellcheck disable=SC2016 # the inner shell expands it
-	setsid bash -c 'echo 0 >"$1/cgroup.procs" && "$2" --root "$3" start box -- /bin/sleep 1000 && exec sleep 1000' \
-		bash "$group" "$FIRMWARED" "$FW_ROOT" 3>&- >/dev/null 2>"$BATS_TEST_TMPDIR/err" &
-	wait_until 5 in_state box started || fail "$(<"$BATS_TEST_TMPDIR/err")" || return
-	wait_until 5 grep -q . "$group/cgroup.procs"
+	setsid bash -c 'echo 0 >"$1/cgroup.procs" && "$2" --root "$3" start box -- /bin/sleep 1000 && touch "$4" && exec sleep 1000' \
+		bash "$group" "$FIRMWARED" "$FW_ROOT" "$group_up" 3>&- >/dev/null 2>"$BATS_TEST_TMPDIR/err" &
+	wait_until 5 test -e "$group_up" || fail "$(<"$BATS_TEST_TMPDIR/err")" || return
 	while read -r pid; do kill -KILL "$pid"; done <"$group/cgroup.procs"
 	wait "$!" || true
 	wait_until 5 rmdir "$group"
