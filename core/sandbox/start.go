@@ -119,7 +119,7 @@ func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files [
 }
 
 func spawn(exe string, elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
-	proc := &os.ProcAttr{Dir: "/", Env: append([]string{}, env...), Files: files, Sys: attr}
+	proc := &os.ProcAttr{Dir: "/", Env: append(fault.Env(), env...), Files: files, Sys: attr}
 	if len(elem) == 0 {
 		return os.StartProcess(exe, args, proc)
 	}
