@@ -222,7 +222,7 @@ supervisor_of() { jq .supervisor_pid "$FW_ROOT/run/instances/$(fw get "$1" id)/s
 	pid=$!
 	fw_ok start box -- /bin/true
 	# The wait may have begun after so short a run: another one will do.
-	until ! kill -0 "$pid" 2>/dev/null; do fw_ok start box -- /bin/true; done
+	until ! kill -0 "$pid" 2>/dev/null; do fw start box -- /bin/true 2>/dev/null || true; done
 	wait "$pid"
 	fw_ok wait box --state ready
 	for state in started dropped; do
