@@ -17,11 +17,11 @@ teardown() {
 # mounts_left N: no more than N mounts can be made in this namespace.
 mounts_left() { echo "$(($(wc -l </proc/self/mountinfo) + $1))" >/proc/sys/fs/mount-max; }
 
-@test "the limit of mounts: prepare and start say which limit, and leave nothing" {
+@test "the limit of mounts: prepare says which limit and leaves nothing; start and drop go on" {
 	local left
 	MOUNT_MAX=$(</proc/sys/fs/mount-max)
 	fw_ok firmware add "$(busybox_root)" --name fw
-	for left in 0 1; do # neither the lower nor, then, the union
+	for left in 0 1; do # the state directory's mount; with one more, the lower's
 		mounts_left "$left"
 		run --separate-stderr fw prepare fw --name box
 		assert_eq 1 "$status"
@@ -30,11 +30,10 @@ mounts_left() { echo "$(($(wc -l </proc/self/mountinfo) + $1))" >/proc/sys/fs/mo
 	done
 	echo "$MOUNT_MAX" >/proc/sys/fs/mount-max
 	fw_ok prepare fw --name box
-	mounts_left 1
-	run --separate-stderr fw start box -- /bin/sleep 1000
-	assert_eq 1 "$status"
-	assert_has "$stderr" 'sysctl fs.mount-max'
-	assert_eq ready "$(fw get box state)"
+	# pid 1's own namespace is a copy that no limit stops, and keeps few of its mounts.
+	mounts_left 0
+	fw_ok start box -- /bin/sleep 1000
+	fw_ok kill box
 	fw_ok drop box
 	echo "$MOUNT_MAX" >/proc/sys/fs/mount-max
 	fw_ok prepare fw --name box
