@@ -45,7 +45,7 @@ func (m *Manager) Exec(ctx context.Context, inst *registry.Instance, o ExecOptio
 		Terminal:   o.Terminal,
 		Rows:       o.Rows,
 		Cols:       o.Cols,
-		Unconfined: run.Unconfined,
+		Confine:    sandbox.Confinement{None: run.Unconfined},
 	}, streams)
 	return command, explainRunning("exec in", inst, err)
 }

@@ -166,7 +166,7 @@ func (m *Manager) sandbox(inst *registry.Instance, props map[string][]string, o 
 		APIMounts:  one("", "api_mounts"),
 		Binds:      o.Binds,
 		Net:        one("", "net"),
-		Unconfined: o.Unconfined,
+		Confine:    sandbox.Confinement{None: o.Unconfined},
 	}
 }
 

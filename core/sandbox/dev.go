@@ -52,16 +52,30 @@ func (s *initStage) mountAPI() error {
 	if s.spec.apiMounts() == APIMountsDev {
 		return nil
 	}
-	proc, err := mountOn("proc", "/proc", attrsData)
-	if err != nil {
+	if err := s.mountProc(); err != nil {
 		return err
 	}
-	unix.Close(proc)
 	sys, err := mountOn("sysfs", "/sys", attrsData|unix.MOUNT_ATTR_RDONLY)
 	if err != nil {
 		return err
 	}
 	return unix.Close(sys)
+}
+
+// makeProc makes the procfs of the instance's pid namespace. It is kept by
+// descriptor, for what must not go by a path that the firmware could have bent.
+func (s *initStage) makeProc() (err error) {
+	s.proc, err = newFS("proc", attrsData)
+	return stage("make", "procfs", err)
+}
+
+func (s *initStage) mountProc() error {
+	at, err := mountPoint("/proc")
+	if err != nil {
+		return stage("mount proc on", "/proc", err)
+	}
+	defer unix.Close(at)
+	return stage("mount proc on", "/proc", attach(s.proc, at))
 }
 
 func (s *initStage) mountDev() error {

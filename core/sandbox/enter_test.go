@@ -85,9 +85,9 @@ func TestEnterIsInside(t *testing.T) {
 		t.Errorf("%q", text)
 	}
 	for _, unconfined := range []bool{false, true} {
-		p := running(t, Spec{Root: root, Unconfined: unconfined})
+		p := running(t, Spec{Root: root, Confine: Confinement{None: unconfined}})
 		same := script("for f in Cap Groups SigBlk SigIgn NoNewPrivs; do grep ^$f /proc/1/status >/tmp/1; grep ^$f /proc/self/status >/tmp/2; cat /tmp/1 /tmp/2; done")
-		same.Unconfined = unconfined
+		same.Confine.None = unconfined
 		text, _ := enterSays(t, p, same)
 		lines := strings.Split(text, "\n")
 		seen := map[string]string{}

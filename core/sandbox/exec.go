@@ -38,6 +38,9 @@ func (s *initStage) confineAndExec(become func(path string, env []string) error)
 	if err != nil {
 		return err
 	}
+	if err := s.spec.Confine.enterProfile(s.proc); err != nil {
+		return err
+	}
 	return become(path, env)
 }
 

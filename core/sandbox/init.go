@@ -42,7 +42,7 @@ func becomeInit() error {
 		return err
 	}
 	fault.Point("init.told")
-	s := &initStage{spec: &order.Spec, slave: -1}
+	s := &initStage{spec: &order.Spec, slave: -1, proc: -1}
 	if order.Enter != nil {
 		return s.enterInstance(order.Enter)
 	}
@@ -50,6 +50,7 @@ func becomeInit() error {
 		s.loadCaps,
 		s.enterNamespaces,
 		s.openBindSources,
+		s.makeProc,
 		s.pivot,
 		s.mountAPI,
 		s.openTerminal,
@@ -70,6 +71,7 @@ type initStage struct {
 	caps  *boundCaps
 	binds []int
 	slave int
+	proc  int // a procfs of the instance's pid namespace, by its root
 	user  identity
 }
 

@@ -33,6 +33,7 @@ func (s *initStage) enterInstance(e *entry) error {
 		func() error { return stage("protect", "the stage", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)) },
 		s.loadCaps,
 		s.leaveKeyring,
+		s.makeProc,
 		s.joinNamespaces,
 		s.openEnteredTerminal,
 		func() error {

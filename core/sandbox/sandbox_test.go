@@ -233,11 +233,11 @@ func TestCapabilities(t *testing.T) {
 			t.Errorf("capability %d is missing", c)
 		}
 	}
-	spec.Unconfined = true
+	spec.Confine.None = true
 	if _, effective := set(spec); effective&(1<<uint(unix.CAP_SYSLOG)) == 0 {
 		t.Error("unconfined, and confined all the same")
 	}
-	spec.Unconfined, spec.User = false, "alice"
+	spec.Confine.None, spec.User = false, "alice"
 	if _, effective := set(spec); effective != 0 {
 		t.Errorf("an ordinary user has capabilities %x", effective)
 	}

@@ -64,8 +64,8 @@ type Spec struct {
 	// LegacyCgroup names cgroup1 groups that pid 1 enters before it does anything;
 	// those of that name that exist count (cgroup.EnterLegacy).
 	LegacyCgroup []string `json:"legacy_cgroup,omitempty"`
-	// Unconfined leaves pid 1 every capability the caller has.
-	Unconfined bool `json:"unconfined,omitempty"`
+	// Confine is what pid 1 runs under.
+	Confine Confinement `json:"confine,omitzero"`
 }
 
 // Bind shows a file or directory of the host inside the instance, with the
@@ -99,7 +99,7 @@ func (s *Spec) Validate() error {
 	if len(s.Hostname) > 64 {
 		return fmt.Errorf("cannot start: hostname %q is longer than 64 bytes", s.Hostname)
 	}
-	return errors.Join(s.validateStrings(), s.validateBinds())
+	return errors.Join(s.validateStrings(), s.validateBinds(), s.Confine.validate())
 }
 
 func (s *Spec) validateStrings() error {

@@ -75,7 +75,11 @@ func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err erro
 		return nil, nil, err
 	}
 	fault.Point("sandbox.cloned")
-	if err := p.prepare(ctx, stageOrder{Spec: *spec}, child, reader); err != nil {
+	err = p.prepare(ctx, stageOrder{Spec: *spec}, child, reader)
+	if err == nil {
+		err = spec.Confine.checkProfile(p.Pid, p.PidFD)
+	}
+	if err != nil {
 		_ = child.Kill()
 		reap(child)
 		if cause := context.Cause(ctx); cause != nil {

@@ -87,8 +87,8 @@ func (s *initStage) dropPrivileges() error {
 			}
 		}
 	}
-	if err := s.caps.drop(s.spec.Unconfined); err != nil {
-		return stage("drop", "capabilities", err)
+	if err := s.spec.Confine.restrict(s.caps); err != nil {
+		return err
 	}
 	if err := s.user.assume(); err != nil {
 		return stage("become user", s.spec.User, err)

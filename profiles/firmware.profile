@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# The stock AppArmor profile of firmwared: what a firmware's pid 1, which is root and may be
+# hostile, must not do to the machine through what the machine shares with it. Everything that
+# is the instance's own (its files, its namespaces, its cgroup) is allowed.
+#
+# A template: firmwared puts the profile's name for @{profile}. One that also uses the instance's
+# id or root (in braces, after an at sign, like the name) is rendered for each instance by itself.
+#
+# Names begin at the root of the process's mount namespace, and a descriptor from before the pivot
+# gives names that begin at the root of its own mount. So every rule matches by the tail of the
+# name, and holds wherever the instance mounts its procfs or sysfs. What could change a tail is
+# denied as well: binding parts of these file systems elsewhere. The new mount calls (fsopen,
+# open_tree, move_mount ...), which AppArmor does not mediate in all kernels, are answered with
+# ENOSYS by firmwared's seccomp filter wherever this profile is the wall.
+
+profile @{profile} flags=(attach_disconnected,mediate_deleted) {
+  capability,
+  network,
+  file,
+  mount,
+  umount,
+  pivot_root,
+
+  # Its own processes, and the supervisor's signals, which come from outside of any profile.
+  signal (send, receive) peer=@{profile},
+  signal (receive) peer=unconfined,
+  ptrace (trace, tracedby, read, readby) peer=@{profile},
+  ptrace (tracedby, readby) peer=unconfined,
+
+  # --- procfs -----------------------------------------------------------------
+  deny /{,**/}sysrq-trigger rwklx,
+  deny /{,**/}{kcore,kpagecount,kpageflags,kpagecgroup,slabinfo,vmallocinfo,timer_list,timer_stats,sched_debug,latency_stats,keys,key-users} rwklx,
+  deny /{,**/}{mtrr,kmsg} rwklx,
+  deny /{,**/}acpi/** wklx,
+  deny /{,**/}scsi/scsi wklx,
+  deny /{,**/}irq/** wklx,
+  deny /{,**/}bus/pci/** wklx,
+  deny /{,**/}dynamic_debug/** wklx,
+  deny /{,**/}pressure/{cpu,io,memory,irq} wklx,
+
+  # --- /proc/sys and /sys, both a directory "sys" ------------------------------
+  # Writable below it: net (of the network namespace), fs/cgroup, fs/mqueue, and of kernel the names of the
+  # host and the limits of System V IPC. AppArmor has no "all but", so it is spelt out letter by letter.
+  deny /{,**/}sys/[^fkn]** wklx,
+  deny /{,**/}sys/f[^s]** wklx,
+  deny /{,**/}sys/fs/[^cm]** wklx,
+  deny /{,**/}sys/fs/c[^g]** wklx,
+  deny /{,**/}sys/fs/m[^q]** wklx,
+  deny /{,**/}sys/n[^e]** wklx,
+  deny /{,**/}sys/ne[^t]** wklx,
+  deny /{,**/}sys/k[^e]** wklx,
+  deny /{,**/}sys/ke[^r]** wklx,
+  deny /{,**/}sys/kernel/[^dhms]** wklx,
+  deny /{,**/}sys/kernel/d[^o]** wklx,
+  deny /{,**/}sys/kernel/h[^o]** wklx,
+  deny /{,**/}sys/kernel/ho[^s]** wklx,
+  deny /{,**/}sys/kernel/m[^s]** wklx,
+  deny /{,**/}sys/kernel/ms[^g]** wklx,
+  deny /{,**/}sys/kernel/s[^he]** wklx,
+  deny /{,**/}sys/kernel/sh[^m]** wklx,
+  deny /{,**/}sys/kernel/se[^m]** wklx,
+  deny /{,**/}sys/kernel/{debug,tracing,security}/** rwklx,
+  deny /{,**/}sys/firmware/{efi,acpi,dmi}/** rwklx,
+  # By their names alone, should one come without its directory.
+  deny /{,**/}{core_pattern,core_pipe_limit,uevent_helper,release_agent,usermodehelper,poweroff_cmd,suid_dumpable,panic_on_oops,randomize_va_space} wklx,
+  deny /{,**/}binfmt_misc/** wklx,
+
+  # --- devices, besides the device filter ---------------------------------------
+  deny /{,**/}dev/{mem,kmem,port,kmsg,hpet,nvram,rtc[0-9]*,watchdog*,cpu_dma_latency,mcelog,uinput,uhid,vhci,btrfs-control,loop-control,ppp} rwklx,
+  deny /{,**/}dev/{sd,hd,vd,xvd,nvme,mmcblk,loop,dm-,md,nbd,sr,zram,mtd,ubi}[0-9a-z]* rwklx,
+  deny /{,**/}dev/{mapper,cpu,vfio,bus,snd,dri,input,disk,block}/** rwklx,
+
+  # --- mounts -------------------------------------------------------------------
+  # One for the whole machine, whoever mounts it; cgroup is version 1, whose release agent is run by the host.
+  deny mount fstype=(debugfs,tracefs,securityfs,configfs,pstore,efivarfs,devtmpfs,binfmt_misc,bpf,fusectl,cgroup,cpuset,rpc_pipefs,nfsd,selinuxfs,smackfs,resctrl,xenfs,oprofilefs),
+  # A sysfs whose directory is not called sys would escape the rules above.
+  deny mount fstype=sysfs -> /{,**/}[^s]*/,
+  deny mount fstype=sysfs -> /{,**/}s[^y]*/,
+  deny mount fstype=sysfs -> /{,**/}sy[^s]*/,
+  deny mount fstype=sysfs -> /{,**/}{s,sy,sys?*}/,
+
+  # Parts of procfs and sysfs may be bound, but only to where the rules above go on to match: a systemd
+  # binds them onto themselves to make them read-only for its services. Again spelt out letter by letter.
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/,/p,/pr,/pro,/proc,/proc/,/proc/a,/proc/ac,/proc/acp,/proc/b,/proc/bu,/proc/i,/proc/ir,/proc/s,/proc/sc,/proc/scs,/proc/sy,/r,/ru,/run,/run/,/run/s,/run/sy,/run/sys,/run/syst,/run/syste,/run/system,/run/systemd,/run/systemd/,/run/systemd/m,/run/systemd/mo,/run/systemd/mou,/run/systemd/moun,/run/systemd/mount,/run/systemd/mount-,/run/systemd/mount-r,/run/systemd/mount-ro,/run/systemd/mount-roo,/run/systemd/mount-root,/run/systemd/mount-rootf,/run/systemd/mount-rootfs,/run/systemd/mount-rootfs/,/run/systemd/mount-rootfs/p,/run/systemd/mount-rootfs/pr,/run/systemd/mount-rootfs/pro,/run/systemd/mount-rootfs/proc,/run/systemd/mount-rootfs/proc/,/run/systemd/mount-rootfs/proc/s,/run/systemd/mount-rootfs/proc/sy,/run/systemd/mount-rootfs/s,/run/systemd/mount-rootfs/sy,/s,/sy},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/[^prs]**,/p[^r]**,/pr[^o]**,/pro[^c]**,/proc[^/]**,/proc/[^abis]**,/proc/a[^c]**,/proc/ac[^p]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/proc/acp[^i]**,/proc/acpi[^/]**,/proc/b[^u]**,/proc/bu[^s]**,/proc/bus[^/]**,/proc/i[^r]**,/proc/ir[^q]**,/proc/irq[^/]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/proc/s[^cy]**,/proc/sc[^s]**,/proc/scs[^i]**,/proc/scsi[^/]**,/proc/sy[^s]**,/proc/sys[^/]**,/r[^u]**,/ru[^n]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/run[^/]**,/run/[^s]**,/run/s[^y]**,/run/sy[^s]**,/run/sys[^t]**,/run/syst[^e]**,/run/syste[^m]**,/run/system[^d]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/run/systemd[^/]**,/run/systemd/[^m]**,/run/systemd/m[^o]**,/run/systemd/mo[^u]**,/run/systemd/mou[^n]**,/run/systemd/moun[^t]**,/run/systemd/mount[^-]**,/run/systemd/mount-[^r]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/run/systemd/mount-r[^o]**,/run/systemd/mount-ro[^o]**,/run/systemd/mount-roo[^t]**,/run/systemd/mount-root[^f]**,/run/systemd/mount-rootf[^s]**,/run/systemd/mount-rootfs[^/]**,/run/systemd/mount-rootfs/[^ps]**,/run/systemd/mount-rootfs/p[^r]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/run/systemd/mount-rootfs/pr[^o]**,/run/systemd/mount-rootfs/pro[^c]**,/run/systemd/mount-rootfs/proc[^/]**,/run/systemd/mount-rootfs/proc/[^s]**,/run/systemd/mount-rootfs/proc/s[^y]**,/run/systemd/mount-rootfs/proc/sy[^s]**,/run/systemd/mount-rootfs/proc/sys[^/]**,/run/systemd/mount-rootfs/s[^y]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/run/systemd/mount-rootfs/sy[^s]**,/run/systemd/mount-rootfs/sys[^/]**,/s[^y]**,/sy[^s]**,/sys[^/]**},
+  deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}sys{,/,/[^f]**,/f[^s]**,/fs,/fs/,/fs/[^c]**,/fs/c[^g]**} -> /{,**/}sys/{net,fs/c,fs/m,kernel/d,kernel/h,kernel/m,kernel/s}**,
+}
