@@ -4,6 +4,7 @@ go 1.24.0
 
 require (
 	github.com/BurntSushi/toml v1.6.0
+	github.com/cilium/ebpf v0.21.0
 	github.com/containerd/console v1.0.5
 	github.com/cyphar/filepath-securejoin v0.6.1
 	github.com/dustinkirkland/golang-petname v0.0.0-20260215035315-f0c533e9ce9b
@@ -14,7 +15,7 @@ require (
 	github.com/moby/sys/user v0.4.0
 	github.com/schollz/progressbar/v3 v3.19.0
 	github.com/urfave/cli/v2 v2.27.7
-	golang.org/x/net v0.41.0
+	golang.org/x/net v0.46.0
 	golang.org/x/sys v0.41.0
 	golang.org/x/term v0.40.0
 )

@@ -37,15 +37,15 @@ func (m *Manager) Exec(ctx context.Context, inst *registry.Instance, o ExecOptio
 		maps.Copy(props, set)
 	}
 	command, err := supervisor.Exec(ctx, m.at.runtime(inst.ID), sandbox.Spec{
-		Root:       m.at.union(inst.ID),
-		Args:       o.Args,
-		Env:        append(append([]string{}, props["env"]...), o.Env...),
-		Cwd:        o.Cwd,
-		User:       o.User,
-		Terminal:   o.Terminal,
-		Rows:       o.Rows,
-		Cols:       o.Cols,
-		Confine:    sandbox.Confinement{None: run.Unconfined},
+		Root:     m.at.union(inst.ID),
+		Args:     o.Args,
+		Env:      append(append([]string{}, props["env"]...), o.Env...),
+		Cwd:      o.Cwd,
+		User:     o.User,
+		Terminal: o.Terminal,
+		Rows:     o.Rows,
+		Cols:     o.Cols,
+		Confine:  sandbox.Confinement{None: run.Unconfined},
 	}, streams)
 	return command, explainRunning("exec in", inst, err)
 }

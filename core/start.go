@@ -154,19 +154,19 @@ func (m *Manager) sandbox(inst *registry.Instance, props map[string][]string, o 
 		o.Rows, o.Cols = 24, 80 // until somebody with a window of his own attaches
 	}
 	return sandbox.Spec{
-		Root:       m.at.union(inst.ID),
-		Hostname:   name,
-		Args:       args,
-		Env:        append(append([]string{}, props["env"]...), o.Env...),
-		Cwd:        one(o.Cwd, "cwd"),
-		User:       one(o.User, "user"),
-		Terminal:   terminal,
-		Rows:       o.Rows,
-		Cols:       o.Cols,
-		APIMounts:  one("", "api_mounts"),
-		Binds:      o.Binds,
-		Net:        one("", "net"),
-		Confine:    sandbox.Confinement{None: o.Unconfined},
+		Root:      m.at.union(inst.ID),
+		Hostname:  name,
+		Args:      args,
+		Env:       append(append([]string{}, props["env"]...), o.Env...),
+		Cwd:       one(o.Cwd, "cwd"),
+		User:      one(o.User, "user"),
+		Terminal:  terminal,
+		Rows:      o.Rows,
+		Cols:      o.Cols,
+		APIMounts: one("", "api_mounts"),
+		Binds:     o.Binds,
+		Net:       one("", "net"),
+		Confine:   sandbox.Confinement{None: o.Unconfined},
 	}
 }
 

@@ -7,32 +7,51 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/mount"
 )
 
-// openBindSources clones the sources while the host's tree is still there.
-func (s *initStage) openBindSources() error {
-	for _, b := range s.spec.Binds {
-		tree, err := unix.OpenTree(unix.AT_FDCWD, b.Source,
-			unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
-		if err != nil {
-			return stage("bind", b.Source, err)
-		}
-		// Private: a clone stays in its source's peer group, and mounts made by
-		// the instance must not appear on the host.
-		attr := &unix.MountAttr{Propagation: unix.MS_PRIVATE}
-		if b.ReadOnly {
-			attr.Attr_set = unix.MOUNT_ATTR_RDONLY
-		}
-		err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr)
-		if errors.Is(err, unix.ENOSYS) {
-			err = errors.New("a bind needs Linux 5.12")
-		}
-		if err != nil {
-			return stage("bind", b.Source, err)
-		}
-		s.binds = append(s.binds, tree)
+// openBind clones the source of a bind, as its caller sees it. With ids the clone
+// shows the host's root as the instance's, and so on, where its file system can do
+// that; else its files are nobody's to the instance.
+func openBind(b Bind, ids *IDs) (_ int, err error) {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, b.Source,
+		unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return -1, stage("bind", b.Source, err)
 	}
-	return nil
+	defer func() {
+		if err != nil {
+			unix.Close(tree)
+		}
+	}()
+	// Private: a clone stays in its source's peer group, and mounts made by
+	// the instance must not appear on the host.
+	attr := &unix.MountAttr{Propagation: unix.MS_PRIVATE}
+	if b.ReadOnly {
+		attr.Attr_set = unix.MOUNT_ATTR_RDONLY
+	}
+	err = unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr)
+	if errors.Is(err, unix.ENOSYS) {
+		err = errors.New("a bind needs Linux 5.12")
+	}
+	if err == nil && ids != nil {
+		err = ids.showOwners(tree)
+	}
+	return tree, stage("bind", b.Source, err)
+}
+
+func (ids *IDs) showOwners(tree int) error {
+	ns, err := mount.NewIDMap(mount.IDRange{Inside: 0, Outside: ids.First, Count: ids.Count})
+	if err != nil {
+		return err
+	}
+	defer ns.Close()
+	err = ns.Apply(tree, true)
+	if errors.Is(err, mount.ErrNoIDMap) {
+		return nil
+	}
+	return err
 }
 
 // attachBinds comes after /dev, /proc and /sys, so that a bind may lie in them.

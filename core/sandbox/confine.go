@@ -22,6 +22,8 @@ type Confinement struct {
 	// capabilities(7), in lower case and without "cap_". Dropping wins.
 	CapsAdd  []string `json:"caps_add,omitempty"`
 	CapsDrop []string `json:"caps_drop,omitempty"`
+	// Devices are lent besides those that every instance has (DeviceRules).
+	Devices []LentDevice `json:"devices,omitempty"`
 }
 
 func (c *Confinement) validate() error {
@@ -33,12 +35,17 @@ func (c *Confinement) validate() error {
 // capabilities, because a filter without no_new_privs, which would end all setuid
 // programs, needs CAP_SYS_ADMIN. It comes before the change of user.
 func (c *Confinement) restrict(caps *boundCaps) error {
-	if !c.None {
-		if err := c.filterCalls(); err != nil {
-			return stage("load", "seccomp filter", err)
-		}
+	if err := c.restrictCalls(); err != nil {
+		return err
 	}
 	return stage("drop", "capabilities", caps.drop(c))
+}
+
+func (c *Confinement) restrictCalls() error {
+	if c.None {
+		return nil
+	}
+	return stage("load", "seccomp filter", c.filterCalls())
 }
 
 // enterProfile makes the next execve of the thread enter the profile. It comes

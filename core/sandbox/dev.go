@@ -43,51 +43,62 @@ var ptsOptions = []string{"newinstance", "ptmxmode=0666", "mode=0620", "gid=5"}
 func (s *initStage) mountAPI() error {
 	// Modes below are meant as written; the umask is set before the program.
 	unix.Umask(0)
-	if s.spec.apiMounts() == APIMountsNone {
+	if s.apiMounts() == APIMountsNone {
 		return nil
 	}
 	if err := s.mountDev(); err != nil {
 		return err
 	}
-	if s.spec.apiMounts() == APIMountsDev {
+	if s.apiMounts() == APIMountsDev {
 		return nil
 	}
-	if err := s.mountProc(); err != nil {
+	if err := attachOn(s.proc, "proc", "/proc"); err != nil {
 		return err
 	}
-	sys, err := mountOn("sysfs", "/sys", attrsData|unix.MOUNT_ATTR_RDONLY)
+	defer unix.Close(s.sys)
+	return attachOn(s.sys, "sysfs", "/sys")
+}
+
+// makeDev makes the file system that becomes /dev, with its nodes. In a user
+// namespace nodes cannot be made, and those in a tmpfs that was mounted there do
+// not act (SB_I_NODEV), so then the caller of Start does it.
+func (s *Spec) makeDev() (_ int, err error) {
+	dev, err := newFS("tmpfs", attrsDev, "mode=0755", "size=4m", "nr_inodes=4096")
 	if err != nil {
-		return err
+		return -1, stage("make", "/dev", err)
 	}
-	return unix.Close(sys)
-}
-
-// makeProc makes the procfs of the instance's pid namespace. It is kept by
-// descriptor, for what must not go by a path that the firmware could have bent.
-func (s *initStage) makeProc() (err error) {
-	s.proc, err = newFS("proc", attrsData)
-	return stage("make", "procfs", err)
-}
-
-func (s *initStage) mountProc() error {
-	at, err := mountPoint("/proc")
-	if err != nil {
-		return stage("mount proc on", "/proc", err)
+	defer func() {
+		if err != nil {
+			unix.Close(dev)
+		}
+	}()
+	owner := s.rootUID()
+	if err := unix.Fchownat(dev, "", owner, owner, unix.AT_EMPTY_PATH); err != nil {
+		return -1, stage("own", "/dev", err)
 	}
-	defer unix.Close(at)
-	return stage("mount proc on", "/proc", attach(s.proc, at))
+	for _, node := range devNodes {
+		if err := makeNode(dev, node.name, unix.S_IFCHR|0o666, unix.Mkdev(node.major, node.minor), owner); err != nil {
+			return -1, stage("make", "/dev/"+node.name, err)
+		}
+	}
+	for _, lent := range s.Confine.Devices {
+		if err := makeLent(dev, lent, owner); err != nil {
+			return -1, stage("make", "/dev/"+lent.Path, err)
+		}
+	}
+	return dev, nil
 }
 
-func (s *initStage) mountDev() error {
-	dev, err := mountOn("tmpfs", "/dev", attrsDev, "mode=0755", "size=4m", "nr_inodes=4096")
-	if err != nil {
-		return err
+func (s *initStage) mountDev() (err error) {
+	dev := s.dev
+	if dev < 0 {
+		if dev, err = s.spec.makeDev(); err != nil {
+			return err
+		}
 	}
 	defer unix.Close(dev)
-	for _, node := range devNodes {
-		if err := makeNode(dev, node.name, unix.Mkdev(node.major, node.minor)); err != nil {
-			return stage("make", "/dev/"+node.name, err)
-		}
+	if err := attachOn(dev, "tmpfs", "/dev"); err != nil {
+		return err
 	}
 	for _, link := range devLinks {
 		if err := unix.Symlinkat(link.to, dev, link.name); err != nil {
@@ -107,15 +118,22 @@ func (s *initStage) mountDev() error {
 	return s.makeConsole(dev)
 }
 
-func makeNode(dev int, name string, rdev uint64) error {
-	if err := unix.Mknodat(dev, name, unix.S_IFCHR|0o666, int(rdev)); err != nil {
+func makeNode(dir int, name string, mode uint32, rdev uint64, owner int) error {
+	if err := unix.Mknodat(dir, name, mode, int(rdev)); err != nil {
+		return err
+	}
+	// The caller's umask may have taken bits; it belongs to the whole program.
+	if err := unix.Fchmodat(dir, name, mode&0o777, 0); err != nil {
+		return err
+	}
+	if err := unix.Fchownat(dir, name, owner, owner, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
 	var st unix.Stat_t
-	if err := unix.Fstatat(dev, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := unix.Fstatat(dir, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != rdev {
+	if st.Mode&unix.S_IFMT != mode&unix.S_IFMT || st.Rdev != rdev {
 		return fmt.Errorf("asked for device %d:%d, found mode %o and device %d:%d",
 			unix.Major(rdev), unix.Minor(rdev), st.Mode, unix.Major(st.Rdev), unix.Minor(st.Rdev))
 	}

@@ -42,15 +42,15 @@ func becomeInit() error {
 		return err
 	}
 	fault.Point("init.told")
-	s := &initStage{spec: &order.Spec, slave: -1, proc: -1}
+	s := &initStage{spec: &order.Spec, slave: -1, dev: -1, proc: -1, sys: -1}
 	if order.Enter != nil {
 		return s.enterInstance(order.Enter)
 	}
+	s.takePassed()
 	for _, step := range []func() error{
 		s.loadCaps,
 		s.enterNamespaces,
-		s.openBindSources,
-		s.makeProc,
+		s.makeKernelFS,
 		s.pivot,
 		s.mountAPI,
 		s.openTerminal,
@@ -71,8 +71,12 @@ type initStage struct {
 	caps  *boundCaps
 	binds []int
 	slave int
+	dev   int // made by the caller, for a user namespace
 	proc  int // a procfs of the instance's pid namespace, by its root
-	user  identity
+	sys   int
+
+	entersUserNS bool // the stage of a command in an instance with a user namespace
+	user         identity
 }
 
 func readOrder() (*stageOrder, error) {

@@ -25,6 +25,7 @@ import (
 // enterInstance returns only when the command does not run.
 func (s *initStage) enterInstance(e *entry) error {
 	unix.CloseOnExec(pid1FD)
+	s.entersUserNS = s.spec.IDs != nil
 	if err := closeFrom(pid1FD + 1); err != nil {
 		return stage("close", "descriptors", err)
 	}
@@ -75,7 +76,9 @@ func (s *initStage) joinNamespaces() error {
 	if errors.Is(err, unix.ESRCH) {
 		err = errors.New("its pid 1 is dead")
 	}
-	unix.Close(pid1FD)
+	if s.spec.IDs == nil {
+		unix.Close(pid1FD)
+	} // else the command's own process needs it
 	return stage("join", "the instance's namespaces", err)
 }
 
@@ -116,6 +119,9 @@ func (s *initStage) forkAndExec(path string, env []string) error {
 	}
 	c := &command{ours: uintptr(pair[0]), theirs: uintptr(pair[1]), terminal: s.spec.Terminal}
 	if err := c.setProgram(path, s.spec.Args, env); err != nil {
+		return err
+	}
+	if c.join, err = s.joinAs(); err != nil {
 		return err
 	}
 	pid, err := c.fork()
@@ -169,6 +175,7 @@ type command struct {
 	argv, envp   []*byte
 	ours, theirs uintptr
 	terminal     bool
+	join         joining
 
 	// Memory of the child's system calls: it must not allocate.
 	errno   uint64
@@ -233,6 +240,10 @@ func (c *command) clone() (uintptr, unix.Errno) {
 	if c.terminal {
 		unix.RawSyscall(unix.SYS_IOCTL, 0, unix.TIOCSCTTY, 0)
 	}
+	if c.join.active {
+		c.errno = uint64(c.join.enter())
+	}
+	// A change of credentials clears it (prctl(2)).
 	unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0, 0)
 	// Without the word the parent died before the line above.
 	n, _, errno := unix.RawSyscall(unix.SYS_READ, c.theirs, uintptr(unsafe.Pointer(&c.word[0])), 1)
@@ -242,9 +253,11 @@ func (c *command) clone() (uintptr, unix.Errno) {
 		}
 		c.mask = 0
 		unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&c.mask)), 0, 8, 0, 0)
-		_, _, errno = unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(c.path)),
-			uintptr(unsafe.Pointer(&c.argv[0])), uintptr(unsafe.Pointer(&c.envp[0])))
-		c.errno = uint64(errno)
+		if c.errno == 0 {
+			_, _, errno = unix.RawSyscall(unix.SYS_EXECVE, uintptr(unsafe.Pointer(c.path)),
+				uintptr(unsafe.Pointer(&c.argv[0])), uintptr(unsafe.Pointer(&c.envp[0])))
+			c.errno = uint64(errno)
+		}
 		unix.RawSyscall(unix.SYS_WRITE, c.theirs, uintptr(unsafe.Pointer(&c.errno)), 8)
 	}
 	for {

@@ -64,6 +64,11 @@ type Spec struct {
 	// LegacyCgroup names cgroup1 groups that pid 1 enters before it does anything;
 	// those of that name that exist count (cgroup.EnterLegacy).
 	LegacyCgroup []string `json:"legacy_cgroup,omitempty"`
+	// DeviceGroup names the cgroup1 group of the device filter, where it is one.
+	DeviceGroup []string `json:"device_group,omitempty"`
+	// IDs gives the instance a user namespace of its own; nil none. Root must then
+	// be mounted for these ids.
+	IDs *IDs `json:"ids,omitempty"`
 	// Confine is what pid 1 runs under.
 	Confine Confinement `json:"confine,omitzero"`
 }
@@ -99,7 +104,7 @@ func (s *Spec) Validate() error {
 	if len(s.Hostname) > 64 {
 		return fmt.Errorf("cannot start: hostname %q is longer than 64 bytes", s.Hostname)
 	}
-	return errors.Join(s.validateStrings(), s.validateBinds(), s.Confine.validate())
+	return errors.Join(s.validateStrings(), s.validateBinds(), s.IDs.validate(), s.Confine.validate())
 }
 
 func (s *Spec) validateStrings() error {

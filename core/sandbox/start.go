@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"syscall"
 
@@ -39,7 +40,9 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 		// process, not of the whole program (prctl(2)). Go ends threads as it
 		// likes, so this one is kept until the process is reaped.
 		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
+		if spec.IDs == nil { // else it shares its working directory with nobody: it must end
+			defer runtime.UnlockOSThread()
+		}
 		process, child, err := start(ctx, &spec)
 		started <- answer{process, err}
 		if err == nil {
@@ -63,13 +66,18 @@ func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err erro
 		return nil, nil, err
 	}
 	defer closeAll(stdio)
+	passed, err := spec.openPassed()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer closeAll(passed)
 	conn, theirs, err := controlPair()
 	if err != nil {
 		return nil, nil, err
 	}
 	reader := &stageReader{conn: conn}
 	defer reader.close()
-	child, err := p.clone(spec, append(stdio, theirs))
+	child, err := p.clone(spec, slices.Concat(stdio, []*os.File{theirs}, passed))
 	theirs.Close()
 	if err != nil {
 		return nil, nil, err
@@ -100,7 +108,18 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	if spec.Net != NetHost {
 		attr.Cloneflags |= unix.CLONE_NEWNET
 	}
-	child, err := Spawn(spec.Cgroup, attr, []string{os.Args[0], InitArg}, nil, files)
+	var child *os.Process
+	spawn := func() (err error) {
+		child, err = Spawn(spec.Cgroup, attr, []string{os.Args[0], InitArg}, nil, files)
+		return err
+	}
+	var err error
+	if spec.IDs == nil {
+		err = spawn()
+	} else {
+		spec.IDs.intoUserNS(attr)
+		err = bornIn(spec.Root, spawn)
+	}
 	if err != nil {
 		return nil, stage("clone", "the init stage", err)
 	}
@@ -115,7 +134,8 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 }
 
 // Spawn runs this same binary, with nothing but env as its environment, in / and
-// in the existing cgroup2 group elem (none when empty). The kernel puts it there at
+// in the existing cgroup2 group elem (none when empty); with a new user namespace
+// it stays in the calling thread's working directory. The kernel puts it there at
 // birth, so that nothing of it is ever outside; without clone3 it is moved, and
 // must therefore not be told to do anything before Spawn returns.
 func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
@@ -123,17 +143,21 @@ func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files [
 }
 
 func spawn(exe string, elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
-	proc := &os.ProcAttr{Dir: "/", Env: append(fault.Env(), env...), Files: files, Sys: attr}
+	dir := "/"
+	if attr.Cloneflags&unix.CLONE_NEWUSER != 0 {
+		dir = "" // see bornIn
+	}
+	proc := &os.ProcAttr{Dir: dir, Env: append(fault.Env(), env...), Files: files, Sys: attr}
 	if len(elem) == 0 {
 		return os.StartProcess(exe, args, proc)
 	}
 	group := cgroup.Open(elem...)
-	dir, err := group.Dir()
+	at, err := group.Dir()
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
-	attr.UseCgroupFD, attr.CgroupFD = true, int(dir.Fd())
+	defer at.Close()
+	attr.UseCgroupFD, attr.CgroupFD = true, int(at.Fd())
 	if !testOnlyNoClone3 {
 		child, err := os.StartProcess(exe, args, proc)
 		if err == nil || !cloneUnsupported(err) {
@@ -172,6 +196,12 @@ func (p *Process) prepare(ctx context.Context, order stageOrder, child *os.Proce
 		// It waits for its spec, so nothing of it is ever outside.
 		if err := cgroup.EnterLegacy(child.Pid, order.Spec.LegacyCgroup...); err != nil {
 			return stage("limit", "the init stage", err)
+		}
+	}
+	if len(order.Spec.DeviceGroup) > 0 {
+		// It waits for its spec, so it opens nothing before.
+		if err := cgroup.EnterDevices(child.Pid, order.Spec.DeviceGroup...); err != nil {
+			return stage("filter devices of", "the init stage", err)
 		}
 	}
 	if err := sendOrder(reader.conn, order); err != nil {

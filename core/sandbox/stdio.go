@@ -30,6 +30,13 @@ func (p *Process) openStdio(spec *Spec) (stdio []*os.File, err error) {
 			return nil, err
 		}
 		*ours, stdio = own, append(stdio, theirs)
+		// Reopened by name, as /dev/stdout, it goes by its owner.
+		if uid := spec.rootUID(); uid != 0 {
+			if err := theirs.Chown(uid, uid); err != nil {
+				closeAll(stdio)
+				return nil, fmt.Errorf("cannot make pipe: %w", err)
+			}
+		}
 	}
 	return stdio, nil
 }

@@ -19,8 +19,8 @@ func (s *initStage) pivot() error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return stage("make slave", "/", err)
 	}
-	if err := unix.Chdir(s.spec.Root); err != nil {
-		return stage("enter", s.spec.Root, err)
+	if err := s.enterRoot(); err != nil {
+		return err
 	}
 	if err := unix.PivotRoot(".", "."); err != nil {
 		// EBUSY: a directory of the mount that is the root already.
@@ -94,21 +94,12 @@ func attach(tree, at int) error {
 	return unix.MoveMount(tree, "", at, "", unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH)
 }
 
-// mountOn makes a file system, mounts it on a directory of the firmware and
-// returns its root.
-func mountOn(fstype, path string, attr int, options ...string) (int, error) {
+// attachOn mounts tree on a directory of the firmware.
+func attachOn(tree int, fstype, path string) error {
 	at, err := mountPoint(path)
 	if err != nil {
-		return -1, stage("mount "+fstype+" on", path, err)
+		return stage("mount "+fstype+" on", path, err)
 	}
 	defer unix.Close(at)
-	tree, err := newFS(fstype, attr, options...)
-	if err != nil {
-		return -1, stage("mount "+fstype+" on", path, err)
-	}
-	if err := attach(tree, at); err != nil {
-		unix.Close(tree)
-		return -1, stage("mount "+fstype+" on", path, err)
-	}
-	return tree, nil
+	return stage("mount "+fstype+" on", path, attach(tree, at))
 }

@@ -238,7 +238,10 @@ func TestDiesWithItsMaker(t *testing.T) {
 	if spec := os.Getenv(role); spec != "" {
 		user, path, _ := strings.Cut(spec, "@")
 		s := shell(path, "exec sleep 600")
-		s.User = user
+		s.User = strings.TrimPrefix(user, "userns ")
+		if s.User != user {
+			s.IDs = testIDs
+		}
 		p, err := Start(context.Background(), s)
 		if err != nil {
 			t.Fatal(err)
@@ -247,8 +250,13 @@ func TestDiesWithItsMaker(t *testing.T) {
 		p.Wait()
 		return
 	}
-	root := sandboxtest.Root(t)
-	for _, user := range []string{"", "alice"} {
+	plain := sandboxtest.Root(t)
+	mapped, _ := mappedRoot(t)
+	for _, user := range []string{"", "alice", "userns ", "userns alice"} {
+		root := plain
+		if strings.HasPrefix(user, "userns ") {
+			root = mapped
+		}
 		maker := exec.Command(testBinary(t), "-test.run=^TestDiesWithItsMaker$")
 		maker.Env = append(os.Environ(), role+"="+user+"@"+root)
 		out, err := maker.StdoutPipe()

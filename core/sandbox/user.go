@@ -80,12 +80,19 @@ func readAccounts(path string) ([]byte, error) {
 // dropPrivileges makes the thread the user it is to be. Its own stdio is given
 // to that user, or opening /dev/stdout would be refused.
 func (s *initStage) dropPrivileges() error {
-	if s.user.uid != 0 {
+	uid := s.user.uid
+	if s.entersUserNS {
+		uid += s.spec.rootUID()
+	}
+	if uid != 0 {
 		for fd := range 3 {
-			if err := unix.Fchown(fd, s.user.uid, -1); err != nil {
+			if err := unix.Fchown(fd, uid, -1); err != nil {
 				return stage("own", "stdio", err)
 			}
 		}
+	}
+	if s.entersUserNS { // the rest is the command's own process's: see joining
+		return s.spec.Confine.restrictCalls()
 	}
 	if err := s.spec.Confine.restrict(s.caps); err != nil {
 		return err

@@ -5,6 +5,7 @@ package supervisor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
@@ -36,12 +37,12 @@ func removeGroup(ctx context.Context, elem []string) error {
 	group := cgroup.Open(elem...)
 	populated, err := group.Populated()
 	if errors.Is(err, cgroup.ErrNone) {
-		return cgroup.RemoveLegacy(elem...)
+		return errors.Join(cgroup.RemoveLegacy(elem...), cgroup.RemoveDevices(elem...))
 	}
 	if err == nil && populated {
 		err = errors.Join(group.Kill(), group.WaitEmpty(ctx))
 	}
-	return errors.Join(err, group.Remove(), cgroup.RemoveLegacy(elem...))
+	return errors.Join(err, group.Remove(), cgroup.RemoveLegacy(elem...), cgroup.RemoveDevices(elem...))
 }
 
 // EnterGroups puts a process, with its threads, into every group of the instance
@@ -63,7 +64,7 @@ func EnterGroups(elem []string, pid int) error {
 	if err != nil && !errors.Is(err, cgroup.ErrNone) {
 		return err
 	}
-	return cgroup.EnterLegacy(pid, elem...)
+	return errors.Join(cgroup.EnterLegacy(pid, elem...), cgroup.EnterDevices(pid, elem...))
 }
 
 // Limit changes the limits of the running instance whose Status.Cgroup is elem.
@@ -90,6 +91,18 @@ func Limit(elem []string, limits cgroup.Limits) error {
 			if err := cgroup.EnterLegacy(pid, elem...); err != nil && !errors.Is(err, unix.ESRCH) {
 				return err
 			}
+		}
+	}
+	return nil
+}
+
+// delegate gives a group to the root of an instance's user namespace, as its init
+// may want to make groups below (cgroup-v2.rst, "Delegation"). Its limits are set
+// above.
+func delegate(group *cgroup.Group, uid int) error {
+	for _, name := range []string{"", "/cgroup.procs", "/cgroup.threads", "/cgroup.subtree_control"} {
+		if err := os.Chown(group.Path()+name, uid, uid); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return fmt.Errorf("cannot delegate cgroup: %w", err)
 		}
 	}
 	return nil

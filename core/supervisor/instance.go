@@ -63,6 +63,9 @@ func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, firs
 	if err := i.makeCgroup(); err != nil {
 		return nil, err
 	}
+	if err := i.filterDevices(); err != nil {
+		return nil, err
+	}
 	fault.Point("supervise.grouped")
 	go i.serve()
 	if first != nil {
@@ -136,7 +139,7 @@ func (i *instance) makeCgroup() error {
 }
 
 func (i *instance) makePayload() error {
-	elem := append(i.spec.Cgroup[:len(i.spec.Cgroup):len(i.spec.Cgroup)], payloadGroup)
+	elem := payloadOf(i.spec.Cgroup)
 	group, err := cgroup.Make(elem...)
 	if errors.Is(err, cgroup.ErrNone) {
 		return nil
@@ -146,6 +149,30 @@ func (i *instance) makePayload() error {
 	}
 	i.payload, i.spec.Sandbox.Cgroup = group, elem
 	cgroup.Account(i.spec.Cgroup...)
+	if ids := i.spec.Sandbox.IDs; ids != nil {
+		return delegate(group, int(ids.First))
+	}
+	return nil
+}
+
+// filterDevices bounds what pid 1 and all its children may open, from before
+// their first instruction. A machine without any filter is told by Status.
+func (i *instance) filterDevices() error {
+	confine := &i.spec.Sandbox.Confine
+	i.spec.Sandbox.DeviceGroup = nil
+	if confine.None || len(i.spec.Cgroup) == 0 {
+		return nil
+	}
+	elem := i.spec.Cgroup // and so what is executed beside pid 1's group, too
+	legacy, err := cgroup.AllowDevices(confine.DeviceRules(), elem...)
+	switch {
+	case errors.Is(err, cgroup.ErrNoDeviceFilter):
+		return i.update(func(s *Status) { s.NoDeviceFilter = err.Error() })
+	case err != nil:
+		return err
+	case legacy:
+		i.spec.Sandbox.DeviceGroup = elem
+	}
 	return nil
 }
 

@@ -61,6 +61,9 @@ type Status struct {
 	StartedAt       time.Time `json:"started_at,omitzero"`
 	Terminal        bool      `json:"terminal,omitempty"`
 	Cgroup          []string  `json:"cgroup,omitempty"`
+	// NoDeviceFilter says why no filter keeps the instance from devices, when it
+	// should.
+	NoDeviceFilter string `json:"no_device_filter,omitempty"`
 	// LogLost counts console bytes that the disk would not take.
 	LogLost int64 `json:"log_lost,omitempty"`
 	Exit    *Exit `json:"exit,omitempty"`
