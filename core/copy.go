@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/registry"
+	"firmwared/core/sandbox"
 	"firmwared/core/treecopy"
 )
 
@@ -79,7 +80,7 @@ func (m *Manager) withTree(ctx context.Context, inst *registry.Instance, do func
 				return err
 			}
 			defer mark.End()
-			if err := m.ensureUnion(ctx, inst, false, reasonRemount); err != nil {
+			if err := m.ensureForCopy(ctx, inst); err != nil {
 				return err
 			}
 			root, err := os.OpenFile(m.at.union(inst.ID), unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
@@ -87,7 +88,8 @@ func (m *Manager) withTree(ctx context.Context, inst *registry.Instance, do func
 				return err
 			}
 			defer root.Close()
-			return do(treecopy.Inside(root))
+			u, _ := m.readUnion(inst.ID)
+			return do(ownedBy(treecopy.Inside(root), u.IDs))
 		})
 	}
 	if err != nil {
@@ -112,7 +114,25 @@ func (m *Manager) inRunning(inst *registry.Instance, do func(treecopy.Tree) erro
 	if now := m.status(inst.ID); !now.Alive() || now.PID != status.PID || now.PIDStart != status.PIDStart {
 		return false, nil
 	}
-	return true, do(treecopy.Inside(root))
+	w, _ := m.readWalls(inst.ID)
+	return true, do(ownedBy(treecopy.Inside(root), w.IDs))
+}
+
+// ensureForCopy leaves a union that is mounted as it is: any plan will do.
+func (m *Manager) ensureForCopy(ctx context.Context, inst *registry.Instance) error {
+	p, _ := m.planWalls(false)
+	if u, found := m.readUnion(inst.ID); found && u.Planned == (plan{}).confinement() {
+		p = plan{unconfined: true}
+	}
+	return m.ensureUnion(ctx, inst, p, false, reasonRemount)
+}
+
+// ownedBy shows the owners in a tree as who lives in it knows them.
+func ownedBy(tree treecopy.Tree, ids *sandbox.IDs) treecopy.Tree {
+	if ids != nil {
+		tree.First, tree.Count = int(ids.First), int(ids.Count)
+	}
+	return tree
 }
 
 // copyTree has the rules of cp: into a directory that is there, else to that

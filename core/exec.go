@@ -36,6 +36,7 @@ func (m *Manager) Exec(ctx context.Context, inst *registry.Instance, o ExecOptio
 		}
 		maps.Copy(props, set)
 	}
+	w, _ := m.readWalls(inst.ID) // as they were raised: properties may have been set since
 	command, err := supervisor.Exec(ctx, m.at.runtime(inst.ID), sandbox.Spec{
 		Root:     m.at.union(inst.ID),
 		Args:     o.Args,
@@ -45,7 +46,10 @@ func (m *Manager) Exec(ctx context.Context, inst *registry.Instance, o ExecOptio
 		Terminal: o.Terminal,
 		Rows:     o.Rows,
 		Cols:     o.Cols,
-		Confine:  sandbox.Confinement{None: run.Unconfined},
+		IDs:      w.IDs,
+		Confine: sandbox.Confinement{
+			None: w.Unconfined, Profile: w.Profile, CapsAdd: w.CapsAdd, CapsDrop: w.CapsDrop,
+		},
 	}, streams)
 	return command, explainRunning("exec in", inst, err)
 }

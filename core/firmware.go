@@ -35,6 +35,14 @@ type AddOptions struct {
 // image content, or the same real directory, with the same base, hook and
 // options is the same firmware. Needs Enter.
 func (m *Manager) Add(ctx context.Context, path string, o AddOptions) (*registry.Firmware, error) {
+	fw, err := m.add(ctx, path, o)
+	if err == nil && !o.Ephemeral { // who runs it at once is told by the start
+		m.checkOwners(ctx, fw)
+	}
+	return fw, err
+}
+
+func (m *Manager) add(ctx context.Context, path string, o AddOptions) (*registry.Firmware, error) {
 	if o.Name != "" {
 		if err := registry.CheckName(o.Name); err != nil {
 			return nil, fmt.Errorf("cannot add firmware: %w", err)

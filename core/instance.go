@@ -24,6 +24,9 @@ type PrepareOptions struct {
 	Set       []string
 	Union     string // union hook; "": the configured one
 	Ephemeral bool   // drop when what runs in it has ended (`run --rm`)
+	// Unconfined: it will be started so. Its union is then mounted for that; one that
+	// is not is made anew by the start.
+	Unconfined bool
 }
 
 // Prepare makes instances of a firmware, mounted and ready, and returns those
@@ -50,8 +53,10 @@ func (m *Manager) Prepare(ctx context.Context, fw *registry.Firmware, o PrepareO
 	for i := range slots {
 		slots[i] = i
 	}
+	// A wall that is required and missing is told at the start.
+	p, _ := m.planWalls(o.Unconfined)
 	err = each(ctx, m, slots, func(i int) (err error) {
-		made[i], err = m.prepareOne(ctx, fw, registry.Instance{
+		made[i], err = m.prepareOne(ctx, fw, p, registry.Instance{
 			ID: registry.NewID(), Name: o.Name, Firmware: fw.ID, Union: o.Union, Properties: set, Ephemeral: o.Ephemeral,
 		})
 		return err
@@ -65,7 +70,7 @@ func (m *Manager) Prepare(ctx context.Context, fw *registry.Firmware, o PrepareO
 	return good, err
 }
 
-func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst registry.Instance) (_ *registry.Instance, err error) {
+func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, p plan, inst registry.Instance) (_ *registry.Instance, err error) {
 	mark, err := m.store.Begin("instance." + inst.ID)
 	if err != nil {
 		return nil, err
@@ -89,7 +94,7 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst re
 		return nil, err
 	}
 	fault.Point("prepare.registered")
-	err = m.ensureUnion(ctx, &inst, false, reasonFailedMount)
+	err = m.ensureUnion(ctx, &inst, p, false, reasonFailedMount)
 	if err == nil {
 		fault.Point("prepare.mounted")
 		err = m.moment(ctx, hook.ActionPrepared, &inst, nil)
@@ -271,6 +276,7 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 	fault.Point("drop.unmounted")
 	m.clearProcess(ctx, inst.ID)
 	dropped := m.findMoment(hook.ActionDropped, inst, nil)
+	m.freeIDs(inst.ID)
 	if full {
 		if err := m.store.Instances.Delete(inst.ID); err != nil {
 			return err
@@ -281,6 +287,9 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 			return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)
 		}
 		fault.Point("drop.emptied")
+	}
+	if err := m.UnloadUnusedProfiles(ctx); err != nil {
+		return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)
 	}
 	if err := m.store.Instances.Delete(inst.ID); err != nil {
 		return err
@@ -313,7 +322,8 @@ func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) error {
 		}
 		defer mark.End()
 		if !m.status(inst.ID).Alive() {
-			if err := m.ensureUnion(ctx, inst, true, reasonRemount); err != nil {
+			p, _ := m.planWalls(false)
+			if err := m.ensureUnion(ctx, inst, p, true, reasonRemount); err != nil {
 				return err
 			}
 			m.tellInstance(event.Remounted, inst)

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 
+	"firmwared/core/apparmor"
 	"firmwared/core/registry"
+	"firmwared/core/sandbox"
 )
 
 // Property is one that the program itself reads. Any other name is the user's
@@ -35,6 +37,10 @@ var properties = []Property{
 	{Name: "pids_max", Doc: "how many processes and threads it may have", check: checked(parsePids)},
 	{Name: "log_max", Doc: "how large its console log may become (default: the setting log_max)", check: checked(parseLogMax)},
 	{Name: "stop_signal", Doc: "signal that kill, restart and drop --force send first (default: killed at once)", check: checked(ParseSignal)},
+	{Name: "profile", Doc: "AppArmor profile template (default: firmware)", check: apparmor.CheckName},
+	{Name: "caps_add", List: true, Doc: "capabilities to leave it, of those that are taken by default: " + strings.Join(sandbox.DeniedCaps(), " "), check: checkCap},
+	{Name: "caps_drop", List: true, Doc: "more capabilities to take", check: checkCap},
+	{Name: "device_allow", List: true, Doc: "devices to lend: /dev/NAME or c:MAJOR:MINOR or b:MAJOR:MINOR, and :r or :rw or :rwm", check: checkDevice},
 	{Name: "net", Doc: "network: none (a loopback interface of its own) or host", check: oneOf("none", "host")},
 }
 
@@ -144,6 +150,16 @@ func checked[T any](parse func(string) (T, error)) func(string) error {
 		_, err := parse(word)
 		return err
 	}
+}
+
+func checkCap(name string) error {
+	_, err := sandbox.ParseCap(name)
+	return err
+}
+
+func checkDevice(text string) error {
+	_, err := sandbox.ParseLentDevice(text, false)
+	return err
 }
 
 func checkAbsolute(path string) error {

@@ -84,6 +84,9 @@ func (m *Manager) Begin(ctx context.Context, inst *registry.Instance, o StartOpt
 		if err == nil {
 			run, err = m.beginHere(ctx, inst, spec, streams)
 		}
+		if err == nil {
+			m.warnOfDevices(inst, run.Status())
+		}
 		return m.explainStart(inst, err)
 	})
 	return run, err
@@ -98,6 +101,7 @@ func (m *Manager) StartAttached(ctx context.Context, inst *registry.Instance, o 
 			err = m.beginDetached(ctx, inst, spec, func(spec supervisor.Spec) (pid int, err error) {
 				st, s, err := supervisor.LaunchAttached(ctx, spec)
 				session = s
+				m.warnOfDevices(inst, st)
 				return st.PID, err
 			})
 		}

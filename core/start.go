@@ -64,10 +64,19 @@ func (m *Manager) launch(ctx context.Context, inst *registry.Instance, o StartOp
 	if err == nil {
 		err = m.beginDetached(ctx, inst, spec, func(spec supervisor.Spec) (int, error) {
 			st, err := supervisor.Launch(ctx, spec)
+			m.warnOfDevices(inst, st)
 			return st.PID, err
 		})
 	}
 	return m.explainStart(inst, err)
+}
+
+// warnOfDevices tells that one of the walls is not there; the others keep the
+// instance from devices: nodev mounts, and the user namespace or the profile.
+func (m *Manager) warnOfDevices(inst *registry.Instance, st supervisor.Status) {
+	if st.NoDeviceFilter != "" {
+		m.notice(fmt.Sprintf("warning: instance %s: %s", inst.Name, st.NoDeviceFilter))
+	}
 }
 
 // readyToStart mounts an instance as needed and says what to run in it. The
@@ -92,7 +101,15 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 	}
 	defer mark.End()
 	m.clearProcess(ctx, inst.ID)
-	if err := m.ensureUnion(ctx, inst, false, reasonRemount); err != nil {
+	p, err := m.planWalls(o.Unconfined)
+	if err != nil {
+		return spec, err
+	}
+	if err := m.ensureUnion(ctx, inst, p, false, reasonRemount); err != nil {
+		return spec, err
+	}
+	ids, confine, err := m.raiseWalls(ctx, inst, props, p)
+	if err != nil {
 		return spec, err
 	}
 	if err := registry.WriteRuntime(m.startFile(inst.ID), o); err != nil {
@@ -105,7 +122,7 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		return spec, err
 	}
 	fault.Point("start.ready")
-	return supervisor.Spec{
+	spec = supervisor.Spec{
 		ID:      inst.ID,
 		Name:    inst.Name,
 		Dir:     m.at.runtime(inst.ID),
@@ -116,7 +133,9 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		Subject: m.subject(inst),
 		Limits:  limits,
 		Sandbox: m.sandbox(inst, props, o, terminal),
-	}, nil
+	}
+	spec.Sandbox.IDs, spec.Sandbox.Confine = ids, confine
+	return spec, nil
 }
 
 // properties are the effective ones of the run under way, or of the last one.
@@ -166,7 +185,6 @@ func (m *Manager) sandbox(inst *registry.Instance, props map[string][]string, o 
 		APIMounts: one("", "api_mounts"),
 		Binds:     o.Binds,
 		Net:       one("", "net"),
-		Confine:   sandbox.Confinement{None: o.Unconfined},
 	}
 }
 

@@ -30,20 +30,26 @@ const (
 
 // InstanceInfo is what is shown of an instance; the names in JSON are promised.
 type InstanceInfo struct {
-	ID         string              `json:"id"`
-	Name       string              `json:"name"`
-	State      State               `json:"state"`
-	Firmware   string              `json:"firmware"`
-	FirmwareID string              `json:"firmware_id"`
-	Workspace  string              `json:"workspace"`
-	PID        *int                `json:"pid"`         // of pid 1, on the host
-	ExitCode   *int                `json:"exit_code"`   // of the last run of this boot, 128+N for signal N
-	ExitReason string              `json:"exit_reason"` // the same in words
-	OOMKilled  int64               `json:"oom_killed"`  // processes of that run that the memory limit ended
-	Started    *time.Time          `json:"started"`
-	Created    time.Time           `json:"created"`
-	UnionHook  string              `json:"union_hook"`
-	Ephemeral  bool                `json:"ephemeral"`
+	ID         string     `json:"id"`
+	Name       string     `json:"name"`
+	State      State      `json:"state"`
+	Firmware   string     `json:"firmware"`
+	FirmwareID string     `json:"firmware_id"`
+	Workspace  string     `json:"workspace"`
+	PID        *int       `json:"pid"`         // of pid 1, on the host
+	ExitCode   *int       `json:"exit_code"`   // of the last run of this boot, 128+N for signal N
+	ExitReason string     `json:"exit_reason"` // the same in words
+	OOMKilled  int64      `json:"oom_killed"`  // processes of that run that the memory limit ended
+	Started    *time.Time `json:"started"`
+	Created    time.Time  `json:"created"`
+	UnionHook  string     `json:"union_hook"`
+	Ephemeral  bool       `json:"ephemeral"`
+	// Walls are those of the run under way or of the last one of this boot:
+	// apparmor, userns, apparmor+userns or none. Profile is the AppArmor profile,
+	// FirstID the id of this machine that its root has in a user namespace.
+	Walls      string              `json:"walls"`
+	Profile    string              `json:"profile"`
+	FirstID    *int                `json:"first_id"`
 	Properties map[string][]string `json:"properties"`
 }
 
@@ -65,6 +71,13 @@ func (m *Manager) Info(inst *registry.Instance, firmwareName string) InstanceInf
 	}
 	if info.Properties == nil {
 		info.Properties = map[string][]string{}
+	}
+	if w, found := m.readWalls(inst.ID); found {
+		info.Walls, info.Profile = w.Confinement, w.Profile
+		if w.IDs != nil {
+			first := int(w.IDs.First)
+			info.FirstID = &first
+		}
 	}
 	st := m.status(inst.ID)
 	switch {
@@ -154,6 +167,8 @@ var shown = []struct {
 	{"created", func(i InstanceInfo) []string { return moment(&i.Created) }},
 	{"started", func(i InstanceInfo) []string { return moment(i.Started) }},
 	{"union_hook", func(i InstanceInfo) []string { return []string{i.UnionHook} }},
+	{"walls", func(i InstanceInfo) []string { return []string{i.Walls} }},
+	{"first_id", func(i InstanceInfo) []string { return number(i.FirstID) }},
 	{"ephemeral", func(i InstanceInfo) []string { return []string{fmt.Sprint(i.Ephemeral)} }},
 }
 

@@ -18,6 +18,7 @@ import (
 	"firmwared/core/mount"
 	"firmwared/core/registry"
 	"firmwared/core/rwlayer"
+	"firmwared/core/sandbox"
 )
 
 // union is an instance's merged mount: its run-time file union.json. MountID is
@@ -27,6 +28,20 @@ type union struct {
 	Hook    string  `json:"hook"`
 	Lowers  []lower `json:"lowers"`         // top first
 	Used    bool    `json:"used,omitempty"` // something ran in it: it may have cached what has changed below
+	// Planned is the confinement that it was mounted for, as hooks name it. IDs are
+	// those of its user namespace; nil with NoUserNS when one was planned and could
+	// not be.
+	Planned  string       `json:"planned"`
+	IDs      *sandbox.IDs `json:"ids,omitempty"`
+	NoUserNS string       `json:"no_user_namespace,omitempty"`
+}
+
+// confinement is what the union is for, as hooks get it.
+func (u union) confinement() string {
+	if u.NoUserNS != "" {
+		return strings.TrimSuffix(strings.Replace(u.Planned, "userns", "none", 1), "+none")
+	}
+	return u.Planned
 }
 
 // on tells whether a union stands on a lower.
@@ -45,12 +60,13 @@ func (m *Manager) unionMounted(id string, u union) bool {
 }
 
 // ensureUnion makes sure that an instance is mounted, on the newest generation
-// of its firmware and with nothing stale in it. fresh makes the union anew in any
-// case. The caller holds the instance exclusively, and it is not running.
-func (m *Manager) ensureUnion(ctx context.Context, inst *registry.Instance, fresh bool, reason string) error {
+// of its firmware, for the confinement that is planned and with nothing stale in
+// it. fresh makes the union anew in any case. The caller holds the instance
+// exclusively, and it is not running.
+func (m *Manager) ensureUnion(ctx context.Context, inst *registry.Instance, p plan, fresh bool, reason string) error {
 	u, found := m.readUnion(inst.ID)
 	if found {
-		stale := fresh || u.Used || !m.unionMounted(inst.ID, u) || m.lowerLost(u)
+		stale := fresh || u.Used || u.Planned != p.confinement() || !m.unionMounted(inst.ID, u) || m.lowerLost(u)
 		if !stale {
 			var err error
 			if stale, err = m.outdated(ctx, u); err != nil {
@@ -64,7 +80,7 @@ func (m *Manager) ensureUnion(ctx context.Context, inst *registry.Instance, fres
 			return err
 		}
 	}
-	return m.mountUnion(ctx, inst)
+	return m.mountUnion(ctx, inst, p)
 }
 
 // lowerLost tells whether a lower below a union is not the mount that it was: it was unmounted, or the daemon that its
@@ -118,16 +134,16 @@ func (m *Manager) chain(id string) ([]*registry.Firmware, error) {
 }
 
 // mountUnion mounts an instance's lowers, as far as they are not, and its union.
-func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance) error {
+func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance, p plan) error {
 	chain, err := m.chain(inst.Firmware)
 	if err != nil {
 		return fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
 	}
-	u := union{Hook: inst.Union}
+	u := union{Hook: inst.Union, Planned: p.confinement()}
 	unlock, err := m.standOn(ctx, inst, chain, &u)
 	if err == nil {
 		fault.Point("union.stood")
-		err = m.mountUnionOn(ctx, inst, u)
+		err = m.mountUnionOn(ctx, inst, p, u)
 		unlock()
 	}
 	if err != nil {
@@ -181,7 +197,7 @@ func (m *Manager) standOn(ctx context.Context, inst *registry.Instance, chain []
 	return unlock, nil
 }
 
-func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u union) error {
+func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, p plan, u union) error {
 	if err := m.makeWorkspace(inst, u); err != nil {
 		return fmt.Errorf("cannot make the workspace of instance %s: %w", inst.Name, err)
 	}
@@ -194,6 +210,13 @@ func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u u
 		return err
 	}
 	fault.Point("union.recorded")
+	if p.userNS {
+		if err := m.planUserNS(inst, &u, call.Vars); err != nil {
+			_ = os.Remove(m.at.unionFile(inst.ID))
+			return err
+		}
+	}
+	call.Vars[hook.VarConfinement] = u.confinement()
 	point := m.at.union(inst.ID)
 	err = m.callMount(ctx, call, point, func() error {
 		fault.Point("union.mounted")
@@ -210,9 +233,10 @@ func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u u
 			return fmt.Errorf("nothing is mounted at %s", point)
 		}
 		u.MountID = p.ID
-		return rwlayer.Verify(point, m.at.rw(inst.ID))
+		return errors.Join(rwlayer.Verify(point, m.at.rw(inst.ID)), m.unmapLayers(inst.ID))
 	})
 	if err != nil {
+		err = errors.Join(err, m.unmapLayers(inst.ID))
 		if mount.Free(point) { // else it still says that there is something to take away
 			_ = os.Remove(m.at.unionFile(inst.ID))
 		}
@@ -221,6 +245,27 @@ func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, u u
 	err = registry.WriteRuntime(m.at.unionFile(inst.ID), u)
 	fault.Point("union.verified")
 	return err
+}
+
+// planUserNS makes the layers ready for a user namespace. Where that cannot be and
+// nobody insists, it says why in u, and the union is mounted without.
+func (m *Manager) planUserNS(inst *registry.Instance, u *union, vars map[string]string) error {
+	ids, err := m.allocateIDs(inst.ID)
+	if err == nil {
+		err = m.mapLayers(inst.ID, ids, vars)
+	}
+	if err == nil {
+		u.IDs = ids
+		return nil
+	}
+	if undo := m.unmapLayers(inst.ID); undo != nil {
+		return errors.Join(err, undo)
+	}
+	if m.cfg.UserNS == "on" {
+		return fmt.Errorf("cannot mount instance %s for a user namespace: %w", inst.Name, err)
+	}
+	u.NoUserNS = err.Error()
+	return nil
 }
 
 // explainUnion adds what the kernel does not say: an overlay can be no upper of
@@ -238,6 +283,9 @@ func (m *Manager) explainUnion(err error) error {
 // firmware's root, workdir fresh, the mount point empty.
 func (m *Manager) makeWorkspace(inst *registry.Instance, u union) error {
 	workspace := m.at.workspace(inst.ID)
+	if err := m.unmapLayers(inst.ID); err != nil {
+		return err
+	}
 	if err := mount.RemoveAll(m.at.workdir(inst.ID)); err != nil {
 		return err
 	}
@@ -287,7 +335,7 @@ func (m *Manager) unionCall(ctx context.Context, inst *registry.Instance, u unio
 			hook.VarName:        inst.Name,
 			hook.VarState:       m.at.unionState(inst.ID),
 			hook.VarLabel:       "firmwared_" + inst.ID,
-			hook.VarConfinement: "none",
+			hook.VarConfinement: u.confinement(),
 		},
 		Daemon: d.Daemon,
 		Scope:  m.at.key + "-union-" + inst.ID,
@@ -338,6 +386,9 @@ func (m *Manager) unmountUnion(ctx context.Context, inst *registry.Instance, rea
 		return err
 	}
 	fault.Point("union.unmounted")
+	if err := m.unmapLayers(inst.ID); err != nil {
+		return err
+	}
 	if err := os.Remove(m.at.unionFile(inst.ID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}

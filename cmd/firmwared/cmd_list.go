@@ -43,6 +43,17 @@ func listCommand() *cli.Command {
 	}
 }
 
+func walls(i core.InstanceInfo) string {
+	text := i.Walls
+	if i.Profile != "" {
+		text += ", profile " + i.Profile
+	}
+	if i.FirstID != nil {
+		text += fmt.Sprintf(", root is id %d", *i.FirstID)
+	}
+	return text
+}
+
 // joinWords writes a property's value so that `set` reads it again.
 func joinWords(list bool, words []string) string {
 	text := strings.Join(words, " ")

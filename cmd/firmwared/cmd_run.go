@@ -60,7 +60,7 @@ func runOnce(c *cli.Context) (err error) {
 	rm := c.Bool("rm")
 	show, end := progress("sha256")
 	inst, err := m.PrepareToRun(c.Context, keys[0], core.AddOptions{Ephemeral: rm, Progress: show},
-		core.PrepareOptions{Name: c.String("name"), Ephemeral: rm})
+		core.PrepareOptions{Name: c.String("name"), Ephemeral: rm, Unconfined: o.Unconfined})
 	end()
 	if err != nil {
 		return ours(err)

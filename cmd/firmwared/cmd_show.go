@@ -82,6 +82,7 @@ func showRun(i core.InstanceDetails) {
 		field("started", i.Started.Format(time.RFC3339))
 	}
 	field("last exit", i.ExitReason)
+	field("walls", walls(i.InstanceInfo))
 	if i.Start == nil {
 		return
 	}

@@ -44,6 +44,8 @@ type Config struct {
 	Union       string                   // the hook that makes unions
 	AppArmor    string                   // auto, required or off
 	UserNS      string                   // auto, on or off
+	UserNSFirst uint32                   // ids of this machine for user namespaces: the first
+	UserNSCount uint32                   // and how many
 	Timeouts    map[string]time.Duration // "hook" or "hook.action" to its limit; see Timeout
 	Jobs        int                      // objects worked on at once; 0: as many as processors
 	Cmdline     []string                 // pid 1 when neither the call nor a property says

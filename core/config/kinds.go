@@ -140,6 +140,40 @@ func sizeSetting(key string, def int64, field func(*Config) *int64, doc string) 
 	}
 }
 
+// idsPerNamespace is what one instance needs at least.
+const idsPerNamespace = 65536
+
+func idsSetting(key, def string, fields func(*Config) (first, count *uint32), doc string) setting {
+	const form = "FIRST:COUNT"
+	return setting{
+		key: key, form: form + ", COUNT at least 65536", doc: doc,
+		def: func() any { return def },
+		set: func(c *Config, v any) error {
+			text, ok := v.(string)
+			if !ok {
+				return wrongType("a string "+form, v)
+			}
+			before, after, found := strings.Cut(text, ":")
+			first, err1 := strconv.ParseUint(before, 10, 32)
+			count, err2 := strconv.ParseUint(after, 10, 32)
+			// The last id of 32 bits means "none".
+			if !found || err1 != nil || err2 != nil || first+count > 1<<32-1 {
+				return fmt.Errorf("%q is not %s", text, form)
+			}
+			if first < idsPerNamespace || count < idsPerNamespace {
+				return fmt.Errorf("%q must begin at 65536 or above, and have 65536 ids or more", text)
+			}
+			a, b := fields(c)
+			*a, *b = uint32(first), uint32(count)
+			return nil
+		},
+		show: func(c *Config) string {
+			first, count := fields(c)
+			return quote(fmt.Sprintf("%d:%d", *first, *count))
+		},
+	}
+}
+
 func wrongType(want string, v any) error {
 	have := "a value of another kind"
 	switch v.(type) {

@@ -50,6 +50,8 @@ var settings = []setting{
 	textSetting("userns", "auto", "auto, on or off", oneOf("auto", "on", "off"),
 		func(c *Config) *string { return &c.UserNS },
 		"Whether instances run in a user namespace: auto, where AppArmor does not enforce."),
+	idsSetting("userns_range", "1879048192:262144000", func(c *Config) (*uint32, *uint32) { return &c.UserNSFirst, &c.UserNSCount },
+		"The ids that instances in user namespaces are given, 65536 each, for users and groups; nobody else may have them."),
 	wordsSetting("cmdline", []string{"/sbin/init"}, func(c *Config) *[]string { return &c.Cmdline },
 		"Program and arguments of pid 1 for instances whose property cmdline does not say."),
 	countSetting("jobs", 0, 1024, func(c *Config) *int { return &c.Jobs },

@@ -23,6 +23,7 @@ const xattrPrefix = "SCHILY.xattr."
 type packer struct {
 	ctx   context.Context
 	tar   *tar.Writer
+	tree  Tree
 	seen  map[[2]uint64]string // files with several names, by device and inode
 	leave func(name, why string)
 }
@@ -39,7 +40,7 @@ func Pack(ctx context.Context, w io.Writer, t Tree, name, top string, leave func
 		return err
 	}
 	defer f.Close()
-	p := &packer{ctx: ctx, tar: tar.NewWriter(w), seen: map[[2]uint64]string{}, leave: leave}
+	p := &packer{ctx: ctx, tree: t, tar: tar.NewWriter(w), seen: map[[2]uint64]string{}, leave: leave}
 	if err := p.add(f, top); err != nil {
 		return err
 	}
@@ -56,7 +57,7 @@ func (p *packer) add(f *os.File, name string) error {
 		return fmt.Errorf("cannot look at %q: %w", name, err)
 	}
 	h := &tar.Header{
-		Format: tar.FormatPAX, Name: name, Uid: int(st.Uid), Gid: int(st.Gid), Mode: int64(st.Mode & 0o7777),
+		Format: tar.FormatPAX, Name: name, Uid: p.tree.inside(int(st.Uid)), Gid: p.tree.inside(int(st.Gid)), Mode: int64(st.Mode & 0o7777),
 		ModTime: time.Unix(st.Mtim.Unix()), PAXRecords: map[string]string{},
 	}
 	switch st.Mode & unix.S_IFMT {

@@ -18,17 +18,45 @@ type Tree struct {
 	Root *os.File
 	// Resolve is how openat2(2) is to walk from Root.
 	Resolve uint64
+	// Count ids from First on are 0 and so on to who lives in the tree, in a user
+	// namespace; with 0 all ids are what they are.
+	First, Count int
+}
+
+// nobody is an id for what has none (the kernel's overflowuid).
+const nobody = 65534
+
+// inside is an id of this machine as who lives in the tree knows it.
+func (t Tree) inside(id int) int {
+	switch {
+	case t.Count == 0:
+		return id
+	case id < t.First || id >= t.First+t.Count:
+		return nobody
+	}
+	return id - t.First
+}
+
+// outside undoes inside.
+func (t Tree) outside(id int) int {
+	switch {
+	case t.Count == 0:
+		return id
+	case id < 0 || id >= t.Count:
+		id = nobody
+	}
+	return t.First + id
 }
 
 // Inside resolves as a process with this root would, and follows no magic links.
 func Inside(root *os.File) Tree {
-	return Tree{root, unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	return Tree{Root: root, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
 }
 
 // Below follows no links at all: for a directory of this machine that receives
 // what somebody else named.
 func Below(dir *os.File) Tree {
-	return Tree{dir, unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	return Tree{Root: dir, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 }
 
 // open gives an O_PATH descriptor unless flags say otherwise. A race with a

@@ -40,6 +40,7 @@ func Unpack(ctx context.Context, r io.Reader, t Tree, base string, leave func(na
 		if err != nil {
 			return fmt.Errorf("cannot read the tar stream: %w", err)
 		}
+		h.Uid, h.Gid = t.outside(h.Uid), t.outside(h.Gid)
 		if err := u.entry(h, in); err != nil {
 			return fmt.Errorf("cannot copy %q: %w", h.Name, err)
 		}
