@@ -81,14 +81,23 @@ func copyXattrs(rw, lower string) error {
 // so a union passes it on; setting it leaves the times that users see alone.
 const probe = "trusted.firmwared.probe"
 
+// writeNameless writes to a file without a name in dir.
+func writeNameless(dir string) error {
+	fd, err := unix.Open(dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte("probe"))
+	return errors.Join(err, unix.Close(fd))
+}
+
 // Verify checks that union can be written and that what is written to its root
 // lands in rw. A named file would change the root's times: a file without a name
 // proves that there is room, an attribute that it is this rw.
 func Verify(union, rw string) error {
-	fd, err := unix.Open(union, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
-	if err == nil {
-		_, err = unix.Write(fd, []byte("probe"))
-		err = errors.Join(err, unix.Close(fd))
+	err := writeNameless(union)
+	if errors.Is(err, unix.EOPNOTSUPP) {
+		err = writeNameless(rw) // overlayfs has such files from Linux 6.3 on
 	}
 	if err != nil {
 		return fmt.Errorf("the union cannot be written: %w", err)
