@@ -108,12 +108,17 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	if spec.Net != NetHost {
 		attr.Cloneflags |= unix.CLONE_NEWNET
 	}
+	self, err := guardedSelf()
+	if err != nil {
+		return nil, stage("clone", "the init stage", err)
+	}
+	defer self.Close()
+	program := fmt.Sprintf("/proc/self/fd/%d", self.Fd())
 	var child *os.Process
 	spawn := func() (err error) {
-		child, err = Spawn(spec.Cgroup, attr, []string{os.Args[0], InitArg}, nil, files)
+		child, err = spawn(program, spec.Cgroup, attr, []string{os.Args[0], InitArg}, nil, files)
 		return err
 	}
-	var err error
 	if spec.IDs == nil {
 		err = spawn()
 	} else {

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sandbox
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// guardedSelf is this program as the init stage runs it. A firmware whose first
+// program begins with "#!/proc/self/exe" has the stage's own program run again,
+// inside, and can hold it open from there; without a user namespace its root could
+// then write to the host's file (CVE-2019-5736). So the stage runs from a mount
+// that is read-only and that nobody can reach to change it, or else from a copy in
+// memory.
+func guardedSelf() (*os.File, error) {
+	const self = "/proc/self/exe"
+	file, err := readOnlyClone(self)
+	if err != nil { // a program of another mount namespace, or of a detached mount
+		return sealedCopy(self)
+	}
+	return file, nil
+}
+
+// lowestSelf is above every number that files of a child are given.
+const lowestSelf = 256
+
+// aside moves a descriptor out of the way of a child's own.
+func aside(fd int, name string) (*os.File, error) {
+	defer unix.Close(fd)
+	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowestSelf)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(moved), name), nil
+}
+
+func readOnlyClone(path string) (*os.File, error) {
+	tree, err := unix.OpenTree(unix.AT_FDCWD, path, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	attr := &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NODEV, Propagation: unix.MS_PRIVATE}
+	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, attr); err != nil {
+		unix.Close(tree)
+		return nil, err
+	}
+	return aside(tree, path)
+}
+
+func sealedCopy(path string) (*os.File, error) {
+	from, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer from.Close()
+	fd, err := unix.MemfdCreate("firmwared", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make memory file: %w", err)
+	}
+	file, err := aside(fd, path)
+	if err != nil {
+		return nil, err
+	}
+	if _, err = io.Copy(file, from); err == nil {
+		seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, seals)
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("cannot copy this program: %w", err)
+	}
+	return file, nil
+}
