@@ -3,7 +3,7 @@
 #
 # Runs inside the virtual machine: the walls with AppArmor and with cgroup v2 alone.
 # test/walls.bats is for a kernel without AppArmor.
-# shellcheck disable=SC2016 # the shells inside instances expand these
+# shellcheck disable=SC2016,SC2154 # the shells inside instances expand these; stderr comes from helpers
 
 load ../helpers
 
