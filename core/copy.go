@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -89,7 +90,7 @@ func (m *Manager) withTree(ctx context.Context, inst *registry.Instance, do func
 			}
 			defer root.Close()
 			u, _ := m.readUnion(inst.ID)
-			return do(ownedBy(treecopy.Inside(root), u.IDs))
+			return asOwner(treecopy.Inside(root), u.IDs, do)
 		})
 	}
 	if err != nil {
@@ -115,7 +116,7 @@ func (m *Manager) inRunning(inst *registry.Instance, do func(treecopy.Tree) erro
 		return false, nil
 	}
 	w, _ := m.readWalls(inst.ID)
-	return true, do(ownedBy(treecopy.Inside(root), w.IDs))
+	return true, asOwner(treecopy.Inside(root), w.IDs, do)
 }
 
 // ensureForCopy leaves a union that is mounted as it is: any plan will do.
@@ -127,12 +128,38 @@ func (m *Manager) ensureForCopy(ctx context.Context, inst *registry.Instance) er
 	return m.ensureUnion(ctx, inst, p, false, reasonRemount)
 }
 
-// ownedBy shows the owners in a tree as who lives in it knows them.
-func ownedBy(tree treecopy.Tree, ids *sandbox.IDs) treecopy.Tree {
-	if ids != nil {
-		tree.First, tree.Count = int(ids.First), int(ids.Count)
+// asOwner runs do on a tree that shows owners as who lives in it knows them, and
+// on one thread, which makes files as that one's root: a file system that was
+// mounted in a user namespace takes none of an owner that it cannot name
+// (EOVERFLOW).
+func asOwner(tree treecopy.Tree, ids *sandbox.IDs, do func(treecopy.Tree) error) error {
+	if ids == nil {
+		return do(tree)
 	}
-	return tree
+	tree.First, tree.Count = int(ids.First), int(ids.Count)
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: the thread ends with this goroutine
+		err := fsOwner(uintptr(ids.First))
+		if err == nil {
+			err = do(tree)
+		}
+		done <- err
+	}()
+	return <-done
+}
+
+// fsOwner is for a locked thread that ends afterwards. Without the bit the kernel
+// would take the capabilities over files away with the id (setfsuid(2)).
+func fsOwner(id uintptr) error {
+	const noSetuidFixup = 1 << 2
+	if err := unix.Prctl(unix.PR_SET_SECUREBITS, noSetuidFixup, 0, 0, 0); err != nil {
+		return err
+	}
+	// Both return the id before, never an error.
+	_, _, _ = unix.RawSyscall(unix.SYS_SETFSGID, id, 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_SETFSUID, id, 0, 0)
+	return nil
 }
 
 // copyTree has the rules of cp: into a directory that is there, else to that

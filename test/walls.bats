@@ -38,7 +38,7 @@ owner() { stat -c %u:%g "$1"; }
 	first=$(fw get box first_id)
 	((first >= 65536))
 	[[ ${lines[1]} =~ ^\ +0\ +$first\ +65536$ ]]
-	assert_eq userns "$(fw get box confinement)"
+	assert_eq userns "$(fw get box walls)"
 	assert_has "$(fw show box)" "userns, root is id $first"
 	assert_eq "$first" "$(fw show box --json | jq .first_id)"
 	assert_eq 1000:1000 "$(owner "$FW_ROOT"/workspaces/*/rw/etc/new)"
@@ -55,10 +55,10 @@ owner() { stat -c %u:%g "$1"; }
 	in_box 'cat /etc/a; echo two >/etc/a; echo b >/etc/b; cat /proc/self/uid_map' --unconfined
 	assert_eq one "${lines[0]}"
 	[[ ${lines[1]} =~ 0\ +0\ +4294967295 ]]
-	assert_eq none "$(fw get box confinement)"
+	assert_eq none "$(fw get box walls)"
 	in_box 'cat /etc/a /etc/b; rm /etc/b; stat -c %u /etc/a'
 	assert_eq $'two\nb\n0' "$output"
-	assert_eq userns "$(fw get box confinement)"
+	assert_eq userns "$(fw get box walls)"
 }
 
 @test "with no wall at all a start is refused, unless --unconfined" {
@@ -144,6 +144,27 @@ owner() { stat -c %u:%g "$1"; }
 }
 
 box_is() { [[ $(fw get box state) == "$1" ]]; }
+
+@test "exec and cp are in the same user namespace" {
+	local first
+	fw_ok firmware add "$ROOTFS" --name fw
+	fw_ok prepare fw --name box
+	fw_ok start box -- /bin/sh -c 'mount -t tmpfs t /tmp; sleep 1000'
+	first=$(fw get box first_id)
+	mounted() { fw exec box -- grep -q ' /tmp tmpfs' /proc/mounts; }
+	wait_until 10 mounted
+	fw_ok exec box -- /bin/sh -c 'id -u; tr -s " " </proc/self/uid_map; (echo x >/proc/sys/kernel/core_pattern) 2>/dev/null || echo kept; dmesg 2>&1'
+	assert_eq "0  0 $first 65536 kept dmesg: klogctl: Operation not permitted" "${lines[*]}"
+	echo given >"$BATS_TEST_TMPDIR/file"
+	chown 1000:1001 "$BATS_TEST_TMPDIR/file"
+	for to in /etc /tmp; do
+		fw_ok cp "$BATS_TEST_TMPDIR/file" "box:$to/file"
+		fw_ok exec box -- stat -c %u:%g "$to/file"
+		assert_eq 1000:1001 "$output"
+		fw_ok cp "box:$to/file" "$BATS_TEST_TMPDIR/back"
+		assert_eq 1000:1001 "$(owner "$BATS_TEST_TMPDIR/back")"
+	done
+}
 
 @test "caps_add and caps_drop; what needs a capability goes by it" {
 	fw_ok firmware add "$ROOTFS" --name fw

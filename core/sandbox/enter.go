@@ -5,9 +5,7 @@ package sandbox
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime"
 	"syscall"
@@ -138,7 +136,7 @@ func (p *Process) enter(ctx context.Context, pidfd, pid int, spec *Spec) (_ *ent
 }
 
 func spawnEntry(spec *Spec, pidfd int, files []*os.File) (*os.Process, error) {
-	exe, err := sealedSelf()
+	exe, err := sealedCopy("/proc/self/exe") // the instance may look at it: not even a read-only way to the file
 	if err != nil {
 		return nil, err
 	}
@@ -154,34 +152,6 @@ func spawnEntry(spec *Spec, pidfd int, files []*os.File) (*os.Process, error) {
 	// One thread less to count against the instance's limit of processes.
 	env := []string{"GOMAXPROCS=1"}
 	return spawn(path, spec.Cgroup, attr, []string{os.Args[0], InitArg}, env, append(files, pid1))
-}
-
-// sealedSelf is a copy of this program that nobody can write to, not even who
-// opens it as /proc/PID/exe of the process that is to become the command
-// (CVE-2019-5736). It lives in memory as long as something runs it.
-func sealedSelf() (*os.File, error) {
-	self, err := os.Open("/proc/self/exe")
-	if err != nil {
-		return nil, err
-	}
-	defer self.Close()
-	fd, err := unix.MemfdCreate("firmwared", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
-	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all are executable
-		fd, err = unix.MemfdCreate("firmwared", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("cannot make memory file: %w", err)
-	}
-	copied := os.NewFile(uintptr(fd), "firmwared")
-	if _, err = io.Copy(copied, self); err == nil {
-		seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-		_, err = unix.FcntlInt(copied.Fd(), unix.F_ADD_SEALS, seals)
-	}
-	if err != nil {
-		copied.Close()
-		return nil, fmt.Errorf("cannot copy this program: %w", err)
-	}
-	return copied, nil
 }
 
 // adopt takes the process that the stage, parent, says it forked. The number is

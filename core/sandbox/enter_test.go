@@ -314,27 +314,33 @@ func TestEnterCgroup(t *testing.T) {
 	}
 }
 
-// The program's own file cannot be written through what the instance sees of
-// the entering process, now or later.
-func TestSealedSelf(t *testing.T) {
-	self, err := sealedSelf()
-	if err != nil {
-		t.Fatal(err)
+// A command is in the user namespace, too, with what pid 1 may do and no more.
+func TestEnterUserNS(t *testing.T) {
+	root, onDisk := mappedRoot(t)
+	p := running(t, Spec{Root: root, IDs: testIDs})
+	what := "grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status; cat /proc/self/uid_map; id -u; id -G"
+	same := script(what)
+	same.IDs = testIDs
+	have, exit := enterSays(t, p, same)
+	if exit.Status() != 0 {
+		t.Fatalf("%+v, %q", exit, have)
 	}
-	defer self.Close()
-	if _, err := self.WriteAt([]byte("x"), 0); !errors.Is(err, unix.EPERM) {
-		t.Errorf("written: %v", err)
+	if want := says(t, inUserNS(root, what)); strings.TrimSpace(have) != strings.TrimSpace(want) {
+		t.Errorf("%q, pid 1 has %q", have, want)
 	}
-	again, err := os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", self.Fd()), os.O_RDWR, 0)
-	if err != nil {
-		t.Fatal(err)
+	for _, c := range []struct{ user, script, want string }{
+		{"", "touch /tmp/entered; (echo x >/proc/sys/kernel/core_pattern) 2>/dev/null || echo no; echo back >/dev/stdout", "no\nback"},
+		{"alice", "id -u; id -g; grep CapEff /proc/self/status | tr -d '\t'; echo back >/dev/stdout", "1000\n1001\nCapEff:0000000000000000\nback"},
+	} {
+		spec := script(c.script)
+		spec.IDs, spec.User = testIDs, c.user
+		if have, exit := enterSays(t, p, spec); have != c.want || exit.Status() != 0 {
+			t.Errorf("user %q: %q, %+v", c.user, have, exit)
+		}
 	}
-	defer again.Close()
-	if _, err := again.WriteAt([]byte("x"), 0); !errors.Is(err, unix.EPERM) {
-		t.Errorf("written after opening it again: %v", err)
-	}
-	if err := again.Truncate(0); !errors.Is(err, unix.EPERM) {
-		t.Errorf("truncated: %v", err)
+	var st unix.Stat_t
+	if err := unix.Stat(onDisk+"/tmp/entered", &st); err != nil || st.Uid != 0 {
+		t.Errorf("what a command made belongs to %d on the disk: %v", st.Uid, err)
 	}
 }
 
@@ -364,10 +370,10 @@ func TestEnterLeavesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkSealedSelf: what each Enter pays for the copy.
-func BenchmarkSealedSelf(b *testing.B) {
+// BenchmarkSealedCopy: what each Enter pays for the copy.
+func BenchmarkSealedCopy(b *testing.B) {
 	for range b.N {
-		self, err := sealedSelf()
+		self, err := sealedCopy("/proc/self/exe")
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -3,6 +3,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,7 +58,10 @@ func sealedCopy(path string) (*os.File, error) {
 		return nil, err
 	}
 	defer from.Close()
-	fd, err := unix.MemfdCreate("firmwared", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	fd, err := unix.MemfdCreate("firmwared", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING|unix.MFD_EXEC)
+	if errors.Is(err, unix.EINVAL) { // before Linux 6.3 all are executable
+		fd, err = unix.MemfdCreate("firmwared", unix.MFD_CLOEXEC|unix.MFD_ALLOW_SEALING)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot make memory file: %w", err)
 	}
@@ -67,7 +71,12 @@ func sealedCopy(path string) (*os.File, error) {
 	}
 	if _, err = io.Copy(file, from); err == nil {
 		seals := unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-		_, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, seals)
+		// Pages that the kernel is still busy with make it refuse (memfd_wait_for_pins).
+		for range 20 {
+			if _, err = unix.FcntlInt(file.Fd(), unix.F_ADD_SEALS, seals); !errors.Is(err, unix.EBUSY) {
+				break
+			}
+		}
 	}
 	if err != nil {
 		file.Close()

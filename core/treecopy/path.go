@@ -113,7 +113,9 @@ func (t Tree) IsDir(name string) bool {
 // Sub is the directory name of t as a tree of its own that follows no links.
 func (t Tree) Sub(name string) (Tree, error) {
 	f, err := t.open(name, unix.O_PATH|unix.O_DIRECTORY)
-	return Below(f), err
+	sub := Below(f)
+	sub.First, sub.Count = t.First, t.Count
+	return sub, err
 }
 
 // Close closes the root.

@@ -70,7 +70,9 @@ harm() {
 	name=$(fw show one --json | jq -r .profile)
 	assert_eq "$name (enforce)" "$(label "$(fw get one pid)")"
 	assert_eq "$name (enforce)" "$(label "$(fw get two pid)")"
-	assert_eq apparmor "$(fw get one confinement)"
+	assert_eq apparmor "$(fw get one walls)"
+	fw_ok exec one -- /bin/sh -c 'cat /proc/self/attr/apparmor/current; mknod /dev/lost b 254 0; head -c1 /dev/lost || echo h >/proc/sysrq-trigger || echo kept'
+	assert_eq "$name (enforce)"$'\nkept' "$output"
 	assert_has "$(fw profile show one)" "profile $name flags="
 	fw_ok drop one --force
 	assert_eq 1 "$(loaded)"
@@ -104,7 +106,7 @@ harm() {
 	export FIRMWARED_USERNS=on
 	harm
 	fw_ok run fw --name box -- /bin/true
-	assert_eq apparmor+userns "$(fw get box confinement)"
+	assert_eq apparmor+userns "$(fw get box walls)"
 }
 
 @test "the attempts are real: unconfined, the same node can be opened" {
@@ -140,7 +142,7 @@ harm() {
 	fw_ok prepare fw --name box
 	assert_has "$stderr" 'the program apparmor_parser is missing'
 	fw_ok start box -- /bin/sleep 1000
-	assert_eq userns "$(fw get box confinement)"
+	assert_eq userns "$(fw get box walls)"
 	fw_ok kill box
 	FIRMWARED_APPARMOR=required fw_fails 1 'AppArmor is required (setting apparmor), but the program apparmor_parser is missing' start box
 }
