@@ -152,7 +152,7 @@ func spawn(exe string, elem []string, attr *syscall.SysProcAttr, args, env []str
 	if attr.Cloneflags&unix.CLONE_NEWUSER != 0 {
 		dir = "" // see bornIn
 	}
-	proc := &os.ProcAttr{Dir: dir, Env: append(fault.Env(), env...), Files: files, Sys: attr}
+	proc := &os.ProcAttr{Dir: dir, Env: append(append([]string{}, fault.Env()...), env...), Files: files, Sys: attr}
 	if len(elem) == 0 {
 		return os.StartProcess(exe, args, proc)
 	}
