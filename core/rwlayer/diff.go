@@ -40,9 +40,9 @@ type Change struct {
 	After  *Node // nil if deleted
 }
 
-// maxDepth is that of the longest path that a program can name (PATH_MAX); it
+// deepest is that of the longest path that a program can name (PATH_MAX); it
 // also bounds the open descriptors.
-const maxDepth = unix.PathMax / 2
+const deepest = unix.PathMax / 2
 
 // Diff compares the tree that rw over lowers (top first) shows with that of the
 // lowers alone, and calls emit for each difference: a directory before what is
@@ -109,7 +109,7 @@ func (d *differ) dir(path string, depth int, upper layerDir, lower *Dir, bare bo
 }
 
 func (d *differ) check(path string, depth int) error {
-	if depth > maxDepth {
+	if depth > deepest {
 		return fmt.Errorf("cannot look below %.80q...: deeper than any path can be", path)
 	}
 	return d.ctx.Err()
@@ -199,7 +199,7 @@ func (d *differ) compare(path string, before, after *Node) error {
 		return d.emit(Change{Path: path, What: Added, After: after})
 	}
 	kinds, err := differences(before, after)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errReplaced) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, ErrReplaced) {
 		kinds, err = []string{KindContent}, nil // it is being changed this very moment
 	}
 	if err != nil {

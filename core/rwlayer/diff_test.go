@@ -343,7 +343,7 @@ func TestDiffOfHostileLayers(t *testing.T) {
 
 	dir, err := unix.Open(w.rw, unix.O_PATH|unix.O_DIRECTORY, 0)
 	must(t, err)
-	for range maxDepth + 10 {
+	for range deepest + 10 {
 		must(t, unix.Mkdirat(dir, "d", 0o755))
 		next, err := unix.Openat(dir, "d", unix.O_PATH|unix.O_DIRECTORY, 0)
 		must(t, err)

@@ -47,13 +47,13 @@ func (n *Node) Open() (*os.File, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 		unix.Close(fd)
-		return nil, errors.Join(err, errReplaced)
+		return nil, errors.Join(err, ErrReplaced)
 	}
 	return os.NewFile(uintptr(fd), n.name), nil
 }
 
-// errReplaced is an object that a running instance replaced while it was looked at.
-var errReplaced = errors.New("it was replaced meanwhile")
+// ErrReplaced is an object that a running instance replaced while it was looked at.
+var ErrReplaced = errors.New("it was replaced meanwhile")
 
 // Readlink is the target of a symbolic link, at most 4 KiB.
 func (n *Node) Readlink() (string, error) {
