@@ -82,7 +82,8 @@ func (m *Manager) mounted(ctx context.Context, inst *registry.Instance) (u union
 			return err
 		}
 		defer mark.End()
-		err = m.ensureUnion(ctx, inst, false, reasonRecover)
+		p, _ := m.planWalls(false)
+		err = m.ensureUnion(ctx, inst, p, false, reasonRecover)
 		u, _ = m.readUnion(inst.ID)
 		return err
 	})

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -28,6 +29,9 @@ type union struct {
 	Hook    string  `json:"hook"`
 	Lowers  []lower `json:"lowers"`         // top first
 	Used    bool    `json:"used,omitempty"` // something ran in it: it may have cached what has changed below
+	// Seen is when it last had to see the lowers as they were: what has changed
+	// there since may have to be told.
+	Seen time.Time `json:"seen"`
 	// Planned is the confinement that it was mounted for, as hooks name it. IDs are
 	// those of its user namespace; nil with NoUserNS when one was planned and could
 	// not be.
@@ -139,7 +143,7 @@ func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance, p pla
 	if err != nil {
 		return fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
 	}
-	u := union{Hook: inst.Union, Planned: p.confinement()}
+	u := union{Hook: inst.Union, Seen: now(), Planned: p.confinement()}
 	unlock, err := m.standOn(ctx, inst, chain, &u)
 	if err == nil {
 		fault.Point("union.stood")

@@ -79,25 +79,6 @@ func restartCommand() *cli.Command {
 	}
 }
 
-func remountCommand() *cli.Command {
-	return &cli.Command{
-		Name:      "remount",
-		Usage:     "make instances see what changed in their firmware directory",
-		UsageText: "firmwared remount I...",
-		Description: `An instance that is not running gets a fresh view. A running one sees new files,
-but a process keeps those that it has open; restart shows everything new.
-
-   firmwared remount box`,
-		Flags:        []cli.Flag{allFlag()},
-		BashComplete: completeInstances,
-		Action: func(c *cli.Context) error {
-			return onInstances(c, func(m *core.Manager, inst *registry.Instance) error {
-				return m.Remount(c.Context, inst)
-			})
-		},
-	}
-}
-
 func dropCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "drop",

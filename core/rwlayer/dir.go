@@ -5,6 +5,7 @@ package rwlayer
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"sort"
 
@@ -53,6 +54,13 @@ func openLayer(dir int, name string) (l layerDir, err error) {
 		return l, errForeign
 	}
 	return l, nil
+}
+
+// close closes the descriptor; a nil layerDir has none.
+func (l *layerDir) close() {
+	if l != nil {
+		unix.Close(l.fd)
+	}
 }
 
 // errForeign is an rw layer that an overlay with other options has written:
@@ -130,19 +138,23 @@ func (d *Dir) Lookup(name string) (found *Node, sub *Dir, err error) {
 func (d *Dir) Names() ([]string, error) {
 	seen := map[string]bool{} // true: shown
 	for _, l := range d.layers {
-		names, err := l.names()
+		entries, err := l.entries()
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range names {
-			if _, decided := seen[name]; decided {
+		for _, e := range entries {
+			if _, decided := seen[e.Name()]; decided {
 				continue
 			}
-			n, err := nodeAt(l.fd, name)
-			if err != nil {
-				return nil, err
+			shown := true
+			if e.Type()&fs.ModeCharDevice != 0 || l.opaque == 'x' && e.Type().IsRegular() {
+				n, err := nodeAt(l.fd, e.Name())
+				if err != nil {
+					return nil, err
+				}
+				shown = n != nil && !l.isWhiteout(n)
 			}
-			seen[name] = n != nil && !l.isWhiteout(n)
+			seen[e.Name()] = shown
 		}
 	}
 	names := make([]string, 0, len(seen))
@@ -157,11 +169,21 @@ func (d *Dir) Names() ([]string, error) {
 
 // names lists one layer, whiteouts and all.
 func (l layerDir) names() ([]string, error) {
+	entries, err := l.entries()
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Name()
+	}
+	return names, err
+}
+
+func (l layerDir) entries() ([]fs.DirEntry, error) {
 	fd, err := unix.Openat(l.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0) // a position of its own
 	if err != nil {
 		return nil, err
 	}
-	dir := os.NewFile(uintptr(fd), ".")
+	// By this name os finds the types that a file system does not tell.
+	dir := os.NewFile(uintptr(fd), fmt.Sprintf("/proc/self/fd/%d", fd))
 	defer dir.Close()
-	return dir.Readdirnames(-1)
+	return dir.ReadDir(-1)
 }
