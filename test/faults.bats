@@ -32,6 +32,8 @@ steps() {
 		end supervise.stopping supervise.ended supervise.emptied supervise.recorded
 		remount union.unmounting union.unmounted union.forgotten union.left union.stood union.workspace union.mounted union.verified
 		live_remount remount.marked remount.called
+		reset reset.lifted reset.discarded reset.done
+		reset_path reset.lifted reset.done
 		restart kill.begun kill.done restart.killed union.unmounted launch.spawned
 		kill kill.begun kill.done
 		drop drop.locked drop.condemned union.unmounting union.unmounted union.forgotten union.left drop.unmounted drop.emptied drop.emptied:2
@@ -78,6 +80,8 @@ die() {
 	end) with_box && faulty "$2" start box -- /bin/sleep 1000 && quietly kill box ;;
 	remount) with_box && faulty "$2" remount box ;;
 	live_remount) with_box start && faulty "$2" remount box ;;
+	reset) with_box && faulty "$2" reset box ;;
+	reset_path) with_box && faulty "$2" reset box /file ;;
 	restart) with_box start && faulty "$2" restart box ;;
 	kill) with_box start && faulty "$2" kill box ;;
 	drop) with_box && faulty "$2" drop box ;;
@@ -119,7 +123,7 @@ survives() {
 	true_state || return
 	box=$(fw list --json | jq -r '.[] | select(.name == "box") | .state')
 	case $1 in
-	start | restarted | end | remount | live_remount | restart | kill)
+	start | restarted | end | remount | live_remount | reset | reset_path | restart | kill)
 		[[ $box ]] || fail 'the instance is gone' || return
 		;;&
 	run) [[ ! $box ]] || fail 'the instance is still there' || return ;;
@@ -175,6 +179,7 @@ survives_all() {
 @test "start of one that ran before, whose union is made anew" { survives_all restarted; }
 @test "the end of an instance under its supervisor" { survives_all end; }
 @test "remount, of a stopped and of a running one" { survives_all remount live_remount; }
+@test "reset, whole and of a path" { survives_all reset reset_path; }
 @test "restart and kill" { survives_all restart kill; }
 @test "drop, also --keep and --force" { survives_all drop keep force_drop; }
 @test "firmware remove and unmount" { survives_all remove unmount; }

@@ -42,6 +42,10 @@ func exactly(c *cli.Context, n int) ([]string, error) {
 // checkNamed refuses a command that names no instances, or too many ways.
 func checkNamed(c *cli.Context) error {
 	keys, _ := words(c)
+	return checkKeys(c, keys)
+}
+
+func checkKeys(c *cli.Context, keys []string) error {
 	switch all := c.Bool("all"); {
 	case all && len(keys) > 0:
 		return usagef("give names or --all, not both")
@@ -55,7 +59,12 @@ func checkNamed(c *cli.Context) error {
 // the error, beside the others.
 func instances(c *cli.Context, m *core.Manager) ([]*registry.Instance, error) {
 	keys, _ := words(c)
-	if err := checkNamed(c); err != nil {
+	return instancesOf(c, m, keys)
+}
+
+// instancesOf is instances where not every word is a name.
+func instancesOf(c *cli.Context, m *core.Manager, keys []string) ([]*registry.Instance, error) {
+	if err := checkKeys(c, keys); err != nil {
 		return nil, err
 	}
 	if c.Bool("all") {
@@ -83,7 +92,13 @@ func instances(c *cli.Context, m *core.Manager) ([]*registry.Instance, error) {
 // onInstances enters the root and does something with every instance that a
 // command names, several at once.
 func onInstances(c *cli.Context, do func(*core.Manager, *registry.Instance) error) error {
-	if err := checkNamed(c); err != nil {
+	keys, _ := words(c)
+	return onNamed(c, keys, do)
+}
+
+// onNamed is onInstances where not every word is a name.
+func onNamed(c *cli.Context, keys []string, do func(*core.Manager, *registry.Instance) error) error {
+	if err := checkKeys(c, keys); err != nil {
 		return err
 	}
 	m, err := enter(c)
@@ -91,6 +106,6 @@ func onInstances(c *cli.Context, do func(*core.Manager, *registry.Instance) erro
 		return err
 	}
 	defer m.Close()
-	found, missing := instances(c, m)
+	found, missing := instancesOf(c, m, keys)
 	return errors.Join(missing, m.Each(c.Context, found, func(inst *registry.Instance) error { return do(m, inst) }))
 }
