@@ -175,7 +175,8 @@ state_of_root() {
 	id=$(fw get box id)
 	(cd "$FW_ROOT/workspaces/$id/union" && exec sleep 1000 3>&-) &
 	holder=$!
-	wait_until 5 test "$(readlink "/proc/$holder/cwd")" = "$FW_ROOT/workspaces/$id/union"
+	# shellcheck disable=SC2016 # asked again and again
+	wait_until 5 bash -c '[[ $(readlink "/proc/$0/cwd") == "$1" ]]' "$holder" "$FW_ROOT/workspaces/$id/union"
 	rm "$FW_ROOT/instances/$id.json"
 	mkdir "$FW_ROOT/workspaces/ffffffffffff"
 	run --separate-stderr fw gc
