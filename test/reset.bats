@@ -32,7 +32,7 @@ inside() {
 	assert_eq 'added    /new' "$output"
 	inside 'cat /app/data /app/sub/file'
 	assert_eq $'old\r\nold\r' "$output"
-	! compgen -G "$FW_ROOT/workspaces/*/rw.discarded"
+	assert_eq "" "$(compgen -G "$FW_ROOT/workspaces/*/rw.discarded")"
 }
 
 @test "paths: a changed, an added, a deleted one, a directory; the rest stays" {
