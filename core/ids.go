@@ -43,6 +43,9 @@ func (m *Manager) allocateIDs(id string) (*sandbox.IDs, error) {
 		ids.First >= first && uint64(ids.First)+idsPerInstance <= uint64(first)+uint64(count) {
 		return ids, nil
 	}
+	if ids.Count > 0 && m.owns(id, ids) { // of another setting
+		_ = os.Remove(idsLink(ids.First))
+	}
 	// Two instances seldom begin their search at one place.
 	slots := count / idsPerInstance
 	hash := fnv.New32a()
