@@ -47,27 +47,36 @@ func (m *Manager) Diff(ctx context.Context, inst *registry.Instance, o DiffOptio
 	if err := o.check(); err != nil {
 		return err
 	}
-	u, err := m.mounted(ctx, inst)
-	if err != nil {
-		return err
-	}
-	lowers, err := m.lowerDirs(u)
-	if err != nil {
-		return err
-	}
-	err = rwlayer.Diff(ctx, m.at.rw(inst.ID), lowers, func(c rwlayer.Change) error {
-		if !o.wants(c.Path) {
-			return nil
+	err := m.onLayers(ctx, inst, func(u union) error {
+		lowers, err := m.lowerDirs(u)
+		if err != nil {
+			return err
 		}
-		return emit(newDifference(c))
+		return rwlayer.Diff(ctx, m.at.rw(inst.ID), lowers, func(c rwlayer.Change) error {
+			if !o.wants(c.Path) {
+				return nil
+			}
+			return emit(newDifference(c))
+		})
 	})
-	if now, found := m.readUnion(inst.ID); !found || now.MountID != u.MountID {
-		err = errors.Join(err, errors.New("it was dropped or mounted anew meanwhile"))
-	}
 	if err != nil {
 		return fmt.Errorf("cannot tell what instance %s changed: %w", inst.Name, err)
 	}
 	return nil
+}
+
+// onLayers lets look read an instance's layers, mounted if they were not. No lock
+// is held meanwhile: it is an error if the union did not stay.
+func (m *Manager) onLayers(ctx context.Context, inst *registry.Instance, look func(union) error) error {
+	u, err := m.mounted(ctx, inst)
+	if err != nil {
+		return err
+	}
+	err = look(u)
+	if now, found := m.readUnion(inst.ID); !found || now.MountID != u.MountID {
+		err = errors.Join(err, errors.New("it was dropped or mounted anew meanwhile"))
+	}
+	return err
 }
 
 // mounted returns an instance's union, mounted if it was not.

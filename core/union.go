@@ -352,10 +352,7 @@ var apiDirs = []string{"dev", "proc", "sys"}
 // where none of them has the directories that pid 1 gets its kernel file systems
 // mounted on.
 func (m *Manager) lowerDirs(u union) ([]string, error) {
-	var dirs []string
-	for _, l := range u.Lowers {
-		dirs = append(dirs, m.lowerPoint(l))
-	}
+	dirs := m.firmwareDirs(u)
 	complete := true
 	for _, name := range apiDirs {
 		complete = complete && slices.ContainsFunc(dirs, func(dir string) bool {
@@ -372,6 +369,15 @@ func (m *Manager) lowerDirs(u union) ([]string, error) {
 		}
 	}
 	return append(dirs, m.at.skeleton()), nil
+}
+
+// firmwareDirs is lowerDirs without the skeleton.
+func (m *Manager) firmwareDirs(u union) []string {
+	dirs := make([]string, len(u.Lowers))
+	for i, l := range u.Lowers {
+		dirs[i] = m.lowerPoint(l)
+	}
+	return dirs
 }
 
 // unmountUnion takes an instance's union away and leaves its lowers. The caller

@@ -86,7 +86,7 @@ type differ struct {
 // dir compares what is in a directory of rw with the lowers' twin, which is nil
 // if there is none. bare says that the union does not show the twin's entries.
 func (d *differ) dir(path string, depth int, upper layerDir, lower *Dir, bare bool) error {
-	if err := d.check(path, depth); err != nil {
+	if err := checkDepth(d.ctx, path, depth); err != nil {
 		return err
 	}
 	names, err := upper.names()
@@ -106,13 +106,6 @@ func (d *differ) dir(path string, depth int, upper layerDir, lower *Dir, bare bo
 		}
 	}
 	return nil
-}
-
-func (d *differ) check(path string, depth int) error {
-	if depth > deepest {
-		return fmt.Errorf("cannot look below %.80q...: deeper than any path can be", path)
-	}
-	return d.ctx.Err()
 }
 
 // entry compares one name of a directory.
@@ -170,27 +163,9 @@ func (d *differ) deleted(path string, depth int, n *Node, sub *Dir) error {
 }
 
 func (d *differ) below(path string, depth int, dir *Dir) error {
-	if err := d.check(path, depth); err != nil {
-		return err
-	}
-	names, err := dir.Names()
-	if err != nil {
-		return fmt.Errorf("cannot read %q in the firmware: %w", path, err)
-	}
-	for _, name := range names {
-		n, sub, err := dir.Lookup(name)
-		if err != nil {
-			return fmt.Errorf("cannot look at %q in the firmware: %w", path+"/"+name, err)
-		}
-		if n != nil {
-			err = d.deleted(path+"/"+name, depth+1, n, sub)
-		}
-		sub.Close()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return walk(d.ctx, path, depth, dir, func(path string, n *Node) error {
+		return d.emit(Change{Path: path, What: Deleted, Before: n})
+	})
 }
 
 // compare tells of an object of rw, unless it equals the lowers' one.

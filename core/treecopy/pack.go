@@ -109,14 +109,19 @@ func (p *packer) addFile(f *os.File, h *tar.Header, st *unix.Stat_t) error {
 	if err := p.header(h); err != nil {
 		return err
 	}
-	n, err := io.Copy(p.tar, io.LimitReader(&cancelReader{p.ctx, file}, h.Size))
-	if err == nil && n < h.Size {
-		// As GNU tar: it became shorter meanwhile.
-		p.leave(h.Name, fmt.Sprintf("it shrank while it was read: its last %d bytes are zeros", h.Size-n))
-		_, err = io.CopyN(p.tar, zeros{}, h.Size-n)
+	return copyBody(p.ctx, p.tar, file, h.Size, h.Name, p.leave)
+}
+
+// copyBody writes the next size bytes of a file, with zeros for those that it no
+// longer has, as GNU tar does.
+func copyBody(ctx context.Context, w io.Writer, file io.Reader, size int64, name string, leave func(name, why string)) error {
+	n, err := io.Copy(w, io.LimitReader(&cancelReader{ctx, file}, size))
+	if err == nil && n < size {
+		leave(name, fmt.Sprintf("it shrank while it was read: its last %d bytes are zeros", size-n))
+		_, err = io.CopyN(w, zeros{}, size-n)
 	}
 	if err != nil {
-		return fmt.Errorf("cannot copy %q: %w", h.Name, err)
+		return fmt.Errorf("cannot copy %q: %w", name, err)
 	}
 	return nil
 }
