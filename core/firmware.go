@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sort"
 	"strings"
 	"time"
@@ -155,7 +154,7 @@ func (m *Manager) create(fw *registry.Firmware, copied *imageCopy) error {
 	err := m.store.Firmwares.Save(fw)
 	fault.Point("add.registered")
 	if err != nil && fw.Copied {
-		err = errors.Join(err, os.Remove(fw.Path))
+		err = errors.Join(err, mount.RemoveAll(fw.Path))
 	}
 	if err == nil {
 		m.tellFirmware(event.FirmwareAdded, fw)

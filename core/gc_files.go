@@ -4,7 +4,6 @@ package core
 
 import (
 	"context"
-	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -139,7 +138,7 @@ func (g *gc) images() (found []Garbage) {
 	entries, _ := os.ReadDir(g.Manager.images())
 	for _, entry := range entries {
 		name, path := entry.Name(), filepath.Join(g.Manager.images(), entry.Name())
-		it := Garbage{Kind: "image", Path: path, Reason: "no firmware has this copy", clear: func(context.Context) error { return os.Remove(path) }}
+		it := Garbage{Kind: "image", Path: path, Reason: "no firmware has this copy", clear: func(context.Context) error { return mount.RemoveAll(path) }}
 		if strings.HasPrefix(name, ".copy-") {
 			it.still = func() bool { return !g.store.Marked("image."+name, nil) }
 		} else if objectID.MatchString(name) {
@@ -206,7 +205,7 @@ func objectOf(path string) string {
 // recoverImage removes a copy whose maker died, and one that it had given to a
 // firmware that was never registered.
 func (m *Manager) recoverImage(name string) error {
-	if err := os.Remove(filepath.Join(m.images(), name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := mount.RemoveAll(filepath.Join(m.images(), name)); err != nil {
 		return err
 	}
 	return m.removeStrayImages()

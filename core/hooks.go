@@ -28,6 +28,7 @@ type HookInfo struct {
 	Options  []string           `json:"options"`
 	Magic    []string           `json:"magic"`
 	Remount  string             `json:"remount"` // live, none, or empty without a union layer
+	Pack     bool               `json:"pack"`
 	Daemon   bool               `json:"daemon"`
 	Hides    []string           `json:"hides"`      // files of the same name in later directories
 	Limits   map[string]float64 `json:"timeouts_s"` // per action
@@ -87,7 +88,7 @@ func (m *Manager) hookInfo(ctx context.Context, e hook.Entry) HookInfo {
 		info.State, info.Problem = "broken", err.Error()
 		return info
 	}
-	info.Summary, info.Daemon = d.Summary, d.Daemon
+	info.Summary, info.Pack, info.Daemon = d.Summary, d.Pack, d.Daemon
 	info.Layers = append(info.Layers, d.Layers...)
 	info.Formats = append(info.Formats, d.Formats...)
 	info.Requires = append(info.Requires, d.Requires...)

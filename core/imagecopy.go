@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"firmwared/core/fault"
+	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
 
@@ -31,8 +32,8 @@ func (m *Manager) hashOnce(ctx context.Context, fw *registry.Firmware, progress 
 	return err
 }
 
-// imageCopy is a copy of an image in the state directory that belongs to no
-// firmware yet. A nil one is none.
+// imageCopy is a copy of an image, or a directory that a commit makes, in the state
+// directory that belongs to no firmware yet. A nil one is none.
 type imageCopy struct {
 	m    *Manager
 	path string
@@ -44,13 +45,8 @@ func (m *Manager) images() string { return filepath.Join(m.at.state, "images") }
 // copyImage copies a firmware's image, durably, and fills in its checksum. The
 // caller discards the copy, also after an error; one that was placed stays.
 func (m *Manager) copyImage(ctx context.Context, fw *registry.Firmware, progress func(done, total int64)) (*imageCopy, error) {
-	name := ".copy-" + registry.NewID()
-	mark, err := m.store.Begin("image." + name)
+	c, err := m.newCopy()
 	if err != nil {
-		return nil, err
-	}
-	c := &imageCopy{m: m, path: filepath.Join(m.images(), name), mark: mark}
-	if err := os.MkdirAll(m.images(), 0o700); err != nil {
 		return c, fmt.Errorf("cannot copy image %q: %w", fw.Path, err)
 	}
 	file, err := os.OpenFile(c.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
@@ -63,6 +59,17 @@ func (m *Manager) copyImage(ctx context.Context, fw *registry.Firmware, progress
 		err = file.Sync()
 	}
 	return c, errors.Join(err, file.Close())
+}
+
+// newCopy names a copy and marks it; the caller makes it, and discards it also
+// after an error.
+func (m *Manager) newCopy() (*imageCopy, error) {
+	name := ".copy-" + registry.NewID()
+	mark, err := m.store.Begin("image." + name)
+	if err != nil {
+		return nil, err
+	}
+	return &imageCopy{m: m, path: filepath.Join(m.images(), name), mark: mark}, os.MkdirAll(m.images(), 0o700)
 }
 
 // place makes the copy the image of a firmware, which the caller holds
@@ -80,8 +87,11 @@ func (c *imageCopy) place(fw *registry.Firmware) error {
 	if err = errors.Join(err, statErr); err != nil {
 		return fmt.Errorf("cannot keep a copy of the image: %w", err)
 	}
-	stat := statOf(info)
-	fw.Path, fw.Stat, fw.Copied = path, &stat, true
+	fw.Path, fw.Copied = path, true
+	if fw.Image {
+		stat := statOf(info)
+		fw.Stat = &stat
+	}
 	return nil
 }
 
@@ -90,7 +100,7 @@ func (c *imageCopy) discard() {
 	if c == nil {
 		return
 	}
-	if err := os.Remove(c.path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := mount.RemoveAll(c.path); err != nil {
 		c.m.notice(fmt.Sprintf("warning: %v", err))
 		c.mark.Abandon()
 		return

@@ -11,6 +11,7 @@ import (
 	"firmwared/core/event"
 	"firmwared/core/fault"
 	"firmwared/core/hook"
+	"firmwared/core/mount"
 	"firmwared/core/registry"
 )
 
@@ -104,13 +105,11 @@ func (m *Manager) removeFirmware(ctx context.Context, fw *registry.Firmware, rea
 	}
 	fault.Point("remove.unmounted")
 	_ = os.Remove(m.hookErrorFile(hook.LayerLower, fw.ID))
-	// The image goes last: without its record it is rubbish that recover finds.
+	// What was copied or committed goes last: without its record it is rubbish that recover finds.
 	err := m.store.Firmwares.Delete(fw.ID)
 	fault.Point("remove.forgotten")
 	if err == nil && fw.Copied {
-		if err = os.Remove(fw.Path); os.IsNotExist(err) {
-			err = nil
-		}
+		err = mount.RemoveAll(fw.Path)
 		fault.Point("remove.imageless")
 	}
 	if err != nil {

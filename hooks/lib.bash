@@ -17,10 +17,11 @@
 #	lower_mount() { ...; }           or union_mount
 #	lower_unmount() { ...; }         or union_unmount; default: unmount the mount point, detach the loop devices
 #	union_remount() { ...; }         only if the file system can
+#	pack() { ...; }                  only if it can make an image; progress DONE TOTAL tells how far it got
 #	firmwared_hook
 #
-# mount functions run under set -e: the first command that fails ends them, the unmount function is called, and the
-# status is 1. A status of their own they give by exit. In unmount functions a command that fails is remembered, the
+# mount functions, and pack, run under set -e: the first command that fails ends them, the unmount function is called (not
+# after pack), and the status is 1. A status of their own they give by exit. In unmount functions a command that fails is remembered, the
 # others still run, and the status is 1, or 5 if unmount_at found something busy. Standard output goes to stderr.
 # Nothing here reads the mount table unless an unmount failed, sleeps, unmounts lazily, or deletes other than its own
 # records in FIRMWARED_STATE.
@@ -217,6 +218,7 @@ hook_describe() {
 		declare -F union_remount >/dev/null && word=live || word=none
 		printf 'remount=%s\n' "$word"
 	fi
+	! declare -F pack >/dev/null || printf 'pack=yes\n'
 	[[ ${HOOK_DAEMON:-no} != yes ]] || printf 'daemon=yes\n'
 }
 
@@ -268,6 +270,14 @@ hook_unmount() { # LAYER POINT
 	exit "$HOOK_STATUS"
 }
 
+# progress DONE TOTAL: for pack; its standard output is descriptor 3.
+progress() { printf 'progress=%s/%s\n' "$1" "$2" >&3; }
+
+hook_pack() {
+	trap 'exit 1' ERR
+	pack
+}
+
 # hook_check: has it all that the call takes, what do the values say, and can this hook do that. Of an action or layer
 # that it does not have there is no telling what it would take.
 hook_check() {
@@ -285,6 +295,7 @@ hook_check() {
 hook_takes() { # ACTION LAYER: adds to names what such a call has in any hook, and what this one asks for
 	case $1/$2 in
 	probe/*) names+=(FIRMWARED_FIRMWARE) ;;
+	pack/*) names+=(FIRMWARED_FIRMWARE FIRMWARED_OUTPUT) ;;
 	*/lower) names+=(FIRMWARED_RO FIRMWARED_STATE) ;;
 	remount/union) names+=(FIRMWARED_UNION) ;;
 	*/union) names+=(FIRMWARED_UNION FIRMWARED_STATE) ;;
@@ -301,6 +312,7 @@ hook_can() { # ACTION LAYER
 	probe/* | mount/lower | unmount/lower) declare -F lower_mount ;;
 	mount/union | unmount/union) declare -F union_mount ;;
 	remount/union) declare -F union_remount ;;
+	pack/) declare -F pack ;;
 	*) return 1 ;;
 	esac >/dev/null
 }
@@ -315,6 +327,7 @@ firmwared_hook() {
 	mount) hook_mount "$FIRMWARED_LAYER" "$point" >&2 ;;
 	unmount) hook_unmount "$FIRMWARED_LAYER" "$point" >&2 ;;
 	remount) union_remount >&2 ;;
+	pack) hook_pack 3>&1 >&2 ;;
 	esac
 	exit
 }

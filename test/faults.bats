@@ -24,6 +24,7 @@ teardown() { fw_teardown; }
 steps() {
 	cat <<-'END'
 		add add.copying add.read add.placed add.registered root.bound
+		commit commit.begun commit.copied add.placed add.registered
 		prepare prepare.marked prepare.registered lower.marked lower.recorded lower.mounted lower.verified union.stood
 		prepare union.workspace union.recorded union.mounted union.verified prepare.mounted prepare.saved
 		start start.mounted start.ready launch.claimed launch.spawned launch.answered supervise.opened supervise.grouped
@@ -74,6 +75,7 @@ with_box() {
 die() {
 	case $1 in
 	add) faulty "$2" firmware add "$IMAGE" --copy --name fw ;;
+	commit) with_box && faulty "$2" commit box --name new ;;
 	prepare) quietly firmware add "$IMAGE" --copy --name fw && faulty "$2" prepare fw --name box ;;
 	start) with_box && faulty "$2" start box -- /bin/sleep 1000 ;;
 	restarted) with_box start && quietly kill box && faulty "$2" start box -- /bin/sleep 1000 ;;
@@ -132,7 +134,7 @@ survives() {
 		[[ $box ]] || assert_eq precious "$(<"$file")" || return
 		rm -rf "$FW_ROOT/kept"
 		;;&
-	start | restarted | end | remount | live_remount | restart | kill | drop | keep | force_drop)
+	start | restarted | end | remount | live_remount | restart | kill | drop | keep | force_drop | commit)
 		if [[ $box ]]; then
 			assert_eq precious "$(<"$FW_ROOT/workspaces/$ID/rw/file")" || return
 		fi
@@ -146,6 +148,7 @@ survives() {
 		true_state || return
 	fi
 	quietly drop --force --all && quietly firmware remove other || return
+	! fw firmware show new >/dev/null 2>&1 || quietly firmware remove new || return
 	! fw firmware show fw >/dev/null 2>&1 || quietly firmware remove fw || return
 	assert_eq '[]' "$(fw firmware list --json)" firmwares || return
 	fw gc >/dev/null && assert_eq '' "$(fw gc 2>&1)" 'a second gc' || return
@@ -174,6 +177,7 @@ survives_all() {
 }
 
 @test "add" { survives_all add; }
+@test "commit" { survives_all commit; }
 @test "prepare" { survives_all prepare; }
 @test "start: the command, the supervisor, the init stage" { survives_all start; }
 @test "start of one that ran before, whose union is made anew" { survives_all restarted; }

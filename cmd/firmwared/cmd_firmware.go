@@ -69,7 +69,7 @@ func firmwareCommand() *cli.Command {
 				Aliases:      []string{"rm"},
 				Usage:        "forget a firmware that nothing stands on",
 				UsageText:    "firmwared firmware remove F...",
-				Description:  "Its directory or image stays where it is; a copy that --copy made goes.",
+				Description:  "Its directory or image stays where it is; a copy that --copy or commit made goes.",
 				Action:       onFirmwares((*core.Manager).Remove),
 				BashComplete: completeFirmwares,
 			},

@@ -140,6 +140,7 @@ func hookShow(c *cli.Context) error {
 	field("options", strings.Join(i.Options, " "))
 	field("magic", strings.Join(i.Magic, " "))
 	field("remount", i.Remount)
+	field("pack", i.Pack)
 	field("daemon", i.Daemon)
 	var limits []string
 	for _, action := range slices.Sorted(maps.Keys(i.Limits)) {

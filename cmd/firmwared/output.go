@@ -66,9 +66,18 @@ func pointer[T any](p *T) string {
 	return fmt.Sprint(*p)
 }
 
-// progress returns a function that shows how far something got, and one that
-// takes the bar away. Without a terminal neither does anything.
+// progress returns a function that shows how many bytes something did, and one
+// that takes the bar away. Without a terminal neither does anything.
 func progress(what string) (show func(done, total int64), end func()) {
+	return bar(what, progressbar.OptionShowBytes(true))
+}
+
+// steps is progress in units of no name.
+func steps(what string) (show func(done, total int64), end func()) {
+	return bar(what, progressbar.OptionShowCount())
+}
+
+func bar(what string, unit progressbar.Option) (show func(done, total int64), end func()) {
 	if !term.IsTerminal(int(os.Stderr.Fd())) {
 		return nil, func() {}
 	}
@@ -76,7 +85,7 @@ func progress(what string) (show func(done, total int64), end func()) {
 	show = func(done, total int64) {
 		if bar == nil {
 			bar = progressbar.NewOptions64(total, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(os.Stderr),
-				progressbar.OptionShowBytes(true), progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
+				unit, progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
 		}
 		_ = bar.Set64(done)
 	}

@@ -10,6 +10,8 @@ var points = []string{
 	"add.placed",
 	"add.read",
 	"add.registered",
+	"commit.begun",
+	"commit.copied",
 	"drop.condemned",
 	"drop.emptied",
 	"drop.forgotten",

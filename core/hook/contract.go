@@ -17,6 +17,7 @@ const (
 	ActionMount    = "mount"
 	ActionRemount  = "remount"
 	ActionUnmount  = "unmount"
+	ActionPack     = "pack"
 )
 
 // Actions of life-cycle hooks: the moments of an instance's life.
@@ -50,6 +51,7 @@ const (
 	VarLayer        = "FIRMWARED_LAYER"
 	VarFirmware     = "FIRMWARED_FIRMWARE"
 	VarFirmwareName = "FIRMWARED_FIRMWARE_NAME"
+	VarOutput       = "FIRMWARED_OUTPUT"
 	VarRO           = "FIRMWARED_RO"
 	VarLowerDir     = "FIRMWARED_LOWERDIR"
 	VarRW           = "FIRMWARED_RW"
@@ -101,6 +103,7 @@ var actions = []Action{
 	{ActionMount, []string{LayerLower, LayerUnion}, 30 * time.Second, "mount the layer on its free mount point"},
 	{ActionRemount, []string{LayerUnion}, 5 * time.Second, "make a mounted union show what changed below"},
 	{ActionUnmount, []string{LayerLower, LayerUnion}, 30 * time.Second, "make the layer's mount point free again"},
+	{ActionPack, nil, 30 * time.Minute, "make an image of a directory tree, if describe says pack=yes"},
 	{ActionPrepared, nil, 30 * time.Second, "an instance was mounted for the first time; nothing ran in it yet"},
 	{ActionStarted, nil, 30 * time.Second, "pid 1 of an instance runs its program"},
 	{ActionDead, nil, 30 * time.Second, "all processes of an instance have ended"},
@@ -113,8 +116,9 @@ var variables = []Variable{
 	{VarAction, []string{All}, false, Kind{}, "what is asked for"},
 	{VarLayer, []string{ActionMount, ActionRemount, ActionUnmount}, false, Kind{OneOf: []string{LayerLower, LayerUnion}},
 		"which layer the action works on"},
-	{VarFirmware, []string{ActionProbe, LayerLower, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false,
-		Kind{Form: FormAnyPath}, "the registered directory or image file; any name; may be gone at unmount and later"},
+	{VarFirmware, []string{ActionProbe, LayerLower, ActionPack, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false,
+		Kind{Form: FormAnyPath}, "the registered directory or image file; any name; may be gone at unmount and later; pack: the directory"},
+	{VarOutput, []string{ActionPack}, false, Kind{Form: FormAnyPath}, "the image file to make, alone in its directory; any name"},
 	{VarFirmwareName, []string{ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormName},
 		"name of the firmware"},
 	{VarRO, []string{LayerLower}, false, Kind{Form: FormPath}, "the mount point to use"},

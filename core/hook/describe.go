@@ -25,6 +25,7 @@ type Description struct {
 	Options  []string // keys, as in --option KEY=VALUE
 	Magic    []Magic  // any of them may match
 	Live     bool     // remount=live: a running instance's union can be refreshed
+	Pack     bool     // pack=yes: can make an image of a directory
 	Daemon   bool     // may leave processes behind until its unmount
 }
 
@@ -164,6 +165,8 @@ func (d *Description) set(key, value string) (err error) {
 		}
 	case "remount":
 		d.Live, err = choice(key, value, "live", "none")
+	case "pack":
+		d.Pack, err = choice(key, value, "yes", "no")
 	case "daemon":
 		d.Daemon, err = choice(key, value, "yes", "no")
 	}
