@@ -7,6 +7,7 @@ load helpers
 
 setup() {
 	fw_setup
+	export FIRMWARED_USERNS=off # unions are compared from outside: with the owners that are on disk
 	tree=$BATS_TEST_TMPDIR/final
 	new_root "$tree"
 	mkdir -p "$tree/old/deep" "$tree/turned/deep" "$tree/data" "$tree/made/anew" "$tree/touched/deep"
@@ -18,7 +19,7 @@ setup() {
 
 teardown() { fw_teardown; }
 
-inside() { fw_ok start "$1" --attach -- /bin/sh -c "$2"; }
+inside() { fw_ok start "$1" --unconfined --attach -- /bin/sh -c "$2"; }
 
 change() {
 	inside box 'echo two >/data/new; ln /data/new /data/hard; chmod 600 /etc/passwd; rm -r /old/deep /turned; echo x >/turned
@@ -142,7 +143,7 @@ lower_mount() { mount_image ext4; }
 	fw_fails 1 none commit none --name new
 	fw_fails 2 usage: commit box --name new --flatten squashfs
 	fw_fails 2 usage: commit --name new
-	fw_ok start box -- /bin/sleep 1000
+	fw_ok start box --unconfined -- /bin/sleep 1000
 	fw_fails 1 'it is started; kill it first' commit box --name new
 	[[ -z $(ls -A "$FW_ROOT/images" 2>/dev/null) ]]
 }
