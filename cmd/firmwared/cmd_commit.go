@@ -18,11 +18,12 @@ func commitCommand() *cli.Command {
 		UsageText: "firmwared commit I --name N [--flatten HOOK FILE]",
 		Description: `The new firmware holds what the instance changed and stands on the old one; the
 program keeps it, and removes it with the firmware. With --flatten it is all of
-the tree, in a FILE of your own that hook HOOK makes, or in a directory if HOOK
-is the word directory. The instance stays as it is; it must not run.
+the tree, in a FILE of your own that hook HOOK makes (one whose hook show says
+pack: true), or in a directory if HOOK is the word directory. The instance stays
+as it is; it must not run.
 
    firmwared commit box --name fixed
-   firmwared commit box --name fixed --flatten squashfs fixed.img
+   firmwared commit box --name fixed --flatten HOOK fixed.img
    firmwared commit box --name fixed --flatten directory ./fixed`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "name", Usage: "name it `N` (default: one is made up)"},
