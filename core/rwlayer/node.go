@@ -65,6 +65,17 @@ func (n *Node) Readlink() (string, error) {
 // Xattrs are the extended attributes, without those that overlayfs keeps for
 // itself.
 func (n *Node) Xattrs() (map[string]string, error) {
+	all, err := n.allXattrs()
+	for name := range all {
+		if strings.HasPrefix(name, overlayPrefix) {
+			delete(all, name)
+		}
+	}
+	return all, err
+}
+
+// allXattrs are the extended attributes.
+func (n *Node) allXattrs() (map[string]string, error) {
 	fd, err := unix.Openat(n.dir, n.name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
@@ -81,9 +92,6 @@ func (n *Node) Xattrs() (map[string]string, error) {
 	}
 	all := map[string]string{}
 	for _, name := range strings.Split(strings.TrimRight(string(list), "\x00"), "\x00") {
-		if strings.HasPrefix(name, overlayPrefix) {
-			continue
-		}
 		value, err := sized(func(buf []byte) (int, error) { return unix.Getxattr(path, name, buf) })
 		if errors.Is(err, unix.ENODATA) {
 			continue // gone since it was listed
