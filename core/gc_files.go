@@ -155,6 +155,21 @@ func (g *gc) images() (found []Garbage) {
 	return found
 }
 
+// copies finds rw layers that were to come or to go when a command died, and that
+// no mark tells of any more.
+func (g *gc) copies() (found []Garbage) {
+	for _, id := range ids(filepath.Dir(g.at.workspace("x"))) {
+		for _, path := range g.copiesOf(id) {
+			found = append(found, Garbage{
+				Kind: "layer", Path: path, Reason: "a command that worked on it died", lock: "i-" + id,
+				still: func() bool { _, err := os.Lstat(path); return err == nil },
+				clear: func(context.Context) error { return mount.RemoveAll(path) },
+			})
+		}
+	}
+	return found
+}
+
 // settled is the age of a file that nobody is about to rename any more.
 const settled = time.Minute
 

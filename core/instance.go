@@ -56,9 +56,9 @@ func (m *Manager) Prepare(ctx context.Context, fw *registry.Firmware, o PrepareO
 	// A wall that is required and missing is told at the start.
 	p, _ := m.planWalls(o.Unconfined)
 	err = each(ctx, m, slots, func(i int) (err error) {
-		made[i], err = m.prepareOne(ctx, fw, p, registry.Instance{
+		made[i], err = m.prepareOne(ctx, fw, registry.Instance{
 			ID: registry.NewID(), Name: o.Name, Firmware: fw.ID, Union: o.Union, Properties: set, Ephemeral: o.Ephemeral,
-		})
+		}, func(ctx context.Context, inst *registry.Instance) error { return m.mountUnion(ctx, inst, p) })
 		return err
 	})
 	var good []*registry.Instance
@@ -70,7 +70,9 @@ func (m *Manager) Prepare(ctx context.Context, fw *registry.Firmware, o PrepareO
 	return good, err
 }
 
-func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, p plan, inst registry.Instance) (_ *registry.Instance, err error) {
+// prepareOne makes one instance, which gets its union from mount.
+func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst registry.Instance,
+	mount func(context.Context, *registry.Instance) error) (_ *registry.Instance, err error) {
 	mark, err := m.store.Begin("instance." + inst.ID)
 	if err != nil {
 		return nil, err
@@ -94,7 +96,7 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, p plan,
 		return nil, err
 	}
 	fault.Point("prepare.registered")
-	err = m.ensureUnion(ctx, &inst, p, false, reasonFailedMount)
+	err = mount(ctx, &inst)
 	if err == nil {
 		fault.Point("prepare.mounted")
 		err = m.moment(ctx, hook.ActionPrepared, &inst, nil)

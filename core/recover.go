@@ -91,8 +91,8 @@ func (m *Manager) over(inst *registry.Instance, own *registry.Mark) bool {
 
 // recoverInstance finishes the drop of an instance that was being made or
 // dropped, or that was to end with its run, and takes away a union that was never
-// verified. One that runs needs nothing: its supervisor holds a mark of its own
-// if something is due when that is killed. errNotOver says that it must be looked
+// verified. One that runs is let go on if it was frozen; its supervisor holds a mark
+// of its own if something is due when that is killed. errNotOver says that it must be looked
 // at again.
 func (m *Manager) recoverInstance(ctx context.Context, id string, own *registry.Mark) error {
 	lock, err := m.store.TryLock("i-"+id, registry.Exclusive)
@@ -107,8 +107,8 @@ func (m *Manager) recoverInstance(ctx context.Context, id string, own *registry.
 	case err != nil:
 		return m.unlocked(lock, m.removeStray(ctx, id))
 	case m.status(id).Alive():
-		lock.Unlock()
-		return nil
+		defer lock.Unlock()
+		return errors.Join(m.thaw(inst), m.clearCopies(id))
 	}
 	m.settle(ctx, inst)
 	if inst.Removing || m.over(inst, own) {
@@ -116,7 +116,7 @@ func (m *Manager) recoverInstance(ctx context.Context, id string, own *registry.
 	}
 	defer lock.Unlock()
 	m.clearProcess(ctx, id)
-	if err := m.mendUnion(ctx, inst); err != nil {
+	if err := errors.Join(m.mendUnion(ctx, inst), m.clearCopies(id)); err != nil {
 		return err
 	}
 	if inst.Ephemeral {

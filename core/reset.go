@@ -34,24 +34,15 @@ func (m *Manager) Reset(ctx context.Context, inst *registry.Instance, o ResetOpt
 		}
 	}
 	return m.change(ctx, inst, func() error {
-		var start StartOptions
-		running := m.status(inst.ID).Alive()
-		if running {
-			if !o.Restart {
-				return fmt.Errorf("cannot reset instance %s: it is started; kill it first, or reset --restart", inst.Name)
+		if !o.Restart && m.status(inst.ID).Alive() {
+			return fmt.Errorf("cannot reset instance %s: it is started; kill it first, or reset --restart", inst.Name)
+		}
+		return m.whileStopped(ctx, inst, func() error {
+			if err := m.reset(ctx, inst, o.Paths); err != nil {
+				return fmt.Errorf("cannot reset instance %s: %w", inst.Name, err)
 			}
-			registry.ReadRuntime(m.startFile(inst.ID), &start)
-			if err := m.kill(ctx, inst, KillOptions{}); err != nil {
-				return err
-			}
-		}
-		if err := m.reset(ctx, inst, o.Paths); err != nil {
-			return fmt.Errorf("cannot reset instance %s: %w", inst.Name, err)
-		}
-		if running {
-			return m.launch(ctx, inst, start)
-		}
-		return nil
+			return nil
+		})
 	})
 }
 

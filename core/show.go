@@ -36,6 +36,7 @@ type InstanceDetails struct {
 	Network       *NetworkInfo     `json:"network"`
 	Limits        *LimitsInfo      `json:"limits"` // in force
 	Cgroups       []string         `json:"cgroups"`
+	Snapshots     []Snapshot       `json:"snapshots"`
 	Log           LogInfo          `json:"log"`
 	HookError     *HookError       `json:"hook_error"` // the last since boot
 }
@@ -95,6 +96,7 @@ func (m *Manager) Details(inst *registry.Instance) InstanceDetails {
 		st.LogLost = m.logLost(inst.ID)
 	}
 	d := InstanceDetails{InstanceInfo: m.Show(inst), Lowers: []LowerInfo{}, Cgroups: []string{}, Log: m.logInfo(inst.ID, st)}
+	d.Snapshots, _ = m.Snapshots(inst) // `snapshot --list` tells of broken ones
 	u, found := m.readUnion(inst.ID)
 	d.Union = MountInfo{Path: m.at.union(inst.ID), Hook: inst.Union, Mounted: found && m.unionMounted(inst.ID, u)}
 	for _, l := range u.Lowers {

@@ -137,13 +137,20 @@ func (m *Manager) chain(id string) ([]*registry.Firmware, error) {
 	return all, nil
 }
 
-// mountUnion mounts an instance's lowers, as far as they are not, and its union.
+// mountUnion mounts an instance's lowers, as far as they are not, in the newest
+// generation, and its union.
 func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance, p plan) error {
+	return m.mountUnionAs(ctx, inst, p, nil)
+}
+
+// mountUnionAs is mountUnion on lowers that others stand on and that may be older,
+// or on the newest where those are mounted no more.
+func (m *Manager) mountUnionAs(ctx context.Context, inst *registry.Instance, p plan, lowers []lower) error {
 	chain, err := m.chain(inst.Firmware)
 	if err != nil {
 		return fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
 	}
-	u := union{Hook: inst.Union, Seen: now(), Planned: p.confinement()}
+	u := union{Hook: inst.Union, Seen: now(), Planned: p.confinement(), Lowers: lowers}
 	unlock, err := m.standOn(ctx, inst, chain, &u)
 	if err == nil {
 		fault.Point("union.stood")
@@ -156,8 +163,9 @@ func (m *Manager) mountUnion(ctx context.Context, inst *registry.Instance, p pla
 	return err
 }
 
-// standOn mounts the lowers of a chain and notes the instance as their user. It
-// returns with each of the firmwares locked, shared.
+// standOn mounts the lowers of a chain, unless u has some that are mounted, and
+// notes the instance as their user. It returns with each of the firmwares locked,
+// shared.
 func (m *Manager) standOn(ctx context.Context, inst *registry.Instance, chain []*registry.Firmware, u *union) (unlock func(), err error) {
 	var locks []*registry.Lock
 	unlock = func() {
@@ -167,13 +175,10 @@ func (m *Manager) standOn(ctx context.Context, inst *registry.Instance, chain []
 		locks = nil
 	}
 	for range 5 {
-		u.Lowers = nil
-		for _, fw := range chain {
-			l, err := m.ensureLower(ctx, fw.ID)
-			if err != nil {
+		if len(u.Lowers) == 0 || m.lowerLost(*u) {
+			if u.Lowers, err = m.ensureLowers(ctx, chain); err != nil {
 				return nil, fmt.Errorf("cannot mount instance %s: %w", inst.Name, err)
 			}
-			u.Lowers = append(u.Lowers, l)
 		}
 		// Between the two locks a lower may have been released: look again.
 		for _, fw := range chain {
@@ -199,6 +204,17 @@ func (m *Manager) standOn(ctx context.Context, inst *registry.Instance, chain []
 		}
 	}
 	return unlock, nil
+}
+
+func (m *Manager) ensureLowers(ctx context.Context, chain []*registry.Firmware) (all []lower, err error) {
+	for _, fw := range chain {
+		l, err := m.ensureLower(ctx, fw.ID)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, l)
+	}
+	return all, nil
 }
 
 func (m *Manager) mountUnionOn(ctx context.Context, inst *registry.Instance, p plan, u union) error {

@@ -37,6 +37,11 @@ steps() {
 		reset_path reset.lifted reset.done
 		restart kill.begun kill.done restart.killed union.unmounted launch.spawned
 		kill kill.begun kill.done
+		snapshot freeze.frozen snapshot.copied snapshot.placed
+		snapshot_remove snapshot.condemned
+		rollback rollback.copied rollback.exchanged union.unmounting union.unmounted union.mounted
+		rollback_restart kill.done rollback.exchanged
+		clone freeze.frozen clone.copied union.mounted prepare.saved
 		drop drop.locked drop.condemned union.unmounting union.unmounted union.forgotten union.left drop.unmounted drop.emptied drop.emptied:2
 		drop drop.forgotten
 		keep drop.kept drop.unmounted
@@ -86,6 +91,11 @@ die() {
 	reset_path) with_box && faulty "$2" reset box /file ;;
 	restart) with_box start && faulty "$2" restart box ;;
 	kill) with_box start && faulty "$2" kill box ;;
+	snapshot) with_box start && faulty "$2" snapshot box one ;;
+	snapshot_remove) with_box start && quietly snapshot box one && faulty "$2" snapshot box --remove one ;;
+	rollback) with_box && quietly snapshot box one && faulty "$2" rollback box one ;;
+	rollback_restart) with_box start && quietly snapshot box one && faulty "$2" rollback box one --restart ;;
+	clone) with_box start && faulty "$2" clone box --name twin ;;
 	drop) with_box && faulty "$2" drop box ;;
 	keep) with_box && faulty "$2" drop --keep box ;;
 	force_drop) with_box start && faulty "$2" drop --force box ;;
@@ -125,7 +135,15 @@ survives() {
 	true_state || return
 	box=$(fw list --json | jq -r '.[] | select(.name == "box") | .state')
 	case $1 in
-	start | restarted | end | remount | live_remount | reset | reset_path | restart | kill)
+	snapshot | snapshot_remove | clone)
+		assert_eq started "$box" || return
+		[[ ! -e $FW_ROOT/run/instances/$ID/frozen.json ]] || fail 'still frozen' || return
+		! grep -qs 1 /sys/fs/cgroup/{,unified/}firmwared/"$(root_key)/i-$ID/cgroup.freeze" || fail 'still frozen' || return
+		;;&
+	snapshot | snapshot_remove | clone | rollback | rollback_restart)
+		assert_eq '' "$(compgen -G "$FW_ROOT/workspaces/*/rw.*")$(compgen -G "$FW_ROOT/workspaces/*/snapshots/.[!.]*")" 'half made' || return
+		;;&
+	start | restarted | end | remount | live_remount | reset | reset_path | restart | kill | snapshot | snapshot_remove | clone | rollback | rollback_restart)
 		[[ $box ]] || fail 'the instance is gone' || return
 		;;&
 	run) [[ ! $box ]] || fail 'the instance is still there' || return ;;
@@ -134,7 +152,7 @@ survives() {
 		[[ $box ]] || assert_eq precious "$(<"$file")" || return
 		rm -rf "$FW_ROOT/kept"
 		;;&
-	start | restarted | end | remount | live_remount | restart | kill | drop | keep | force_drop | commit)
+	start | restarted | end | remount | live_remount | restart | kill | drop | keep | force_drop | commit | snapshot | snapshot_remove | clone | rollback | rollback_restart)
 		if [[ $box ]]; then
 			assert_eq precious "$(<"$FW_ROOT/workspaces/$ID/rw/file")" || return
 		fi
@@ -185,9 +203,28 @@ survives_all() {
 @test "remount, of a stopped and of a running one" { survives_all remount live_remount; }
 @test "reset, whole and of a path" { survives_all reset reset_path; }
 @test "restart and kill" { survives_all restart kill; }
+@test "snapshot, its removal, rollback and clone" { survives_all snapshot snapshot_remove rollback rollback_restart clone; }
 @test "drop, also --keep and --force" { survives_all drop keep force_drop; }
 @test "firmware remove and unmount" { survives_all remove unmount; }
 @test "run --rm of a path" { survives_all run; }
+
+@test "Ctrl-C at a snapshot: nothing is left of it, and the instance goes on" {
+	local pid status=0 ID IMAGE
+	IMAGE=$(ext2_image)
+	with_box start
+	FIRMWARED_FAULT=freeze.frozen:1:stop FIRMWARED_FAULT_LOG=$BATS_TEST_TMPDIR/hit "$FAULTY" --root "$FW_ROOT" snapshot box one 3>&- </dev/null 2>"$BATS_TEST_TMPDIR/err" &
+	pid=$!
+	wait_until 5 test -s "$BATS_TEST_TMPDIR/hit"
+	[[ -e $FW_ROOT/run/instances/$ID/frozen.json ]]
+	kill -INT "$pid"
+	kill -CONT "$pid"
+	wait "$pid" || status=$?
+	assert_eq 1 "$status"
+	assert_has "$(<"$BATS_TEST_TMPDIR/err")" 'cannot take snapshot one of instance box'
+	[[ ! -e $FW_ROOT/run/instances/$ID/frozen.json ]]
+	fw_ok exec box -- /bin/true
+	assert_eq '' "$(ls -A "$FW_ROOT/workspaces/$ID/snapshots")"
+}
 
 @test "the mark of a killed remount drops no run --rm between its prepare and its start" {
 	local pid id

@@ -83,7 +83,7 @@ func dropCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "drop",
 		Aliases:   []string{"rm"},
-		Usage:     "unmount and remove instances, with all they wrote",
+		Usage:     "unmount and remove instances, with all they wrote and their snapshots",
 		UsageText: "firmwared drop I... [--force] [--keep]",
 		Description: `   firmwared drop box
    firmwared drop --force --all                        kill those that run first`,

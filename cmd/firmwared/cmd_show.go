@@ -66,6 +66,12 @@ func showInstance(i core.InstanceDetails) {
 	showRun(i)
 	showMounts(i)
 	showWalls(i)
+	if len(i.Snapshots) > 0 {
+		group("snapshots")
+		for _, s := range i.Snapshots {
+			field("snapshot", fmt.Sprintf("%s, %s, %s", s.Name, s.Created.Format(time.RFC3339), size(&s.Bytes)))
+		}
+	}
 	group("log")
 	field("file", i.Log.Path)
 	field("bytes", i.Log.Bytes)

@@ -27,7 +27,7 @@ const linksSuffix = ".links"
 // part: the caller removes both. Nothing is synced. Needs CAP_SYS_ADMIN in the
 // first user namespace, for trusted attributes, and CAP_MKNOD.
 func Copy(ctx context.Context, from, to string) (Usage, error) {
-	c := &copier{ctx: ctx, seen: map[uint64]uint64{}}
+	c := &cloner{ctx: ctx, seen: map[uint64]uint64{}}
 	err := c.tree(from, to)
 	if err != nil {
 		where := "/" + strings.Join(c.path, "/")
@@ -39,8 +39,8 @@ func Copy(ctx context.Context, from, to string) (Usage, error) {
 	return c.usage, err
 }
 
-// copier is at one directory of both trees at a time, and goes up again by "..".
-type copier struct {
+// cloner is at one directory of both trees at a time, and goes up again by "..".
+type cloner struct {
 	ctx      context.Context
 	from, to int      // the directories it is in
 	dev      uint64   // of from's file system: the copy is of no other
@@ -58,7 +58,7 @@ type level struct {
 	copy  uint64 // inode of the copy
 }
 
-func (c *copier) tree(from, to string) (err error) {
+func (c *cloner) tree(from, to string) (err error) {
 	top, err := nodeAt(unix.AT_FDCWD, from)
 	if err != nil {
 		return err
@@ -97,7 +97,7 @@ func openDir(at int, name string) (int, error) {
 
 // walk copies what is in the current directory, and below. Its own attributes
 // come when it is full, or its times would change again.
-func (c *copier) walk(top *Node) error {
+func (c *cloner) walk(top *Node) error {
 	first, err := c.level(top)
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (c *copier) walk(top *Node) error {
 }
 
 // level is for the directory that both sides are in.
-func (c *copier) level(n *Node) (*level, error) {
+func (c *cloner) level(n *Node) (*level, error) {
 	names, err := layerDir{fd: c.from}.names()
 	if err != nil {
 		return nil, err
@@ -158,7 +158,7 @@ func (c *copier) level(n *Node) (*level, error) {
 }
 
 // down goes into a directory, and makes its copy.
-func (c *copier) down(n *Node) (*level, error) {
+func (c *cloner) down(n *Node) (*level, error) {
 	if err := unix.Mkdirat(c.to, n.name, 0o700); err != nil {
 		return nil, err
 	}
@@ -175,7 +175,7 @@ func (c *copier) down(n *Node) (*level, error) {
 	return c.level(n)
 }
 
-func (c *copier) enter(from, to int) {
+func (c *cloner) enter(from, to int) {
 	unix.Close(c.from)
 	unix.Close(c.to)
 	c.from, c.to = from, to
@@ -183,7 +183,7 @@ func (c *copier) enter(from, to int) {
 
 // up leaves a directory that is full for the one above it, which must be the one
 // that it was entered from.
-func (c *copier) up(above, full *level) error {
+func (c *cloner) up(above, full *level) error {
 	if err := dressAs(c.to, ".", c.from, ".", &full.st); err != nil {
 		return err
 	}
@@ -215,7 +215,7 @@ func sameDir(below int, ino uint64) (int, error) {
 
 // object copies anything but a directory. One of several names is made where names
 // of its kind wait, and linked from there; the last name takes it away from there.
-func (c *copier) object(n *Node) error {
+func (c *cloner) object(n *Node) error {
 	if n.Stat.Nlink == 1 {
 		c.count(&n.Stat)
 		return c.make(n, c.to, n.name)
@@ -235,7 +235,7 @@ func (c *copier) object(n *Node) error {
 	return unix.Linkat(c.links, waiting, c.to, n.name, 0)
 }
 
-func (c *copier) make(n *Node, to int, name string) error {
+func (c *cloner) make(n *Node, to int, name string) error {
 	var err error
 	switch n.Type() {
 	case unix.S_IFREG:
@@ -255,7 +255,7 @@ func (c *copier) make(n *Node, to int, name string) error {
 }
 
 // count is as in measure, each object once.
-func (c *copier) count(st *unix.Stat_t) {
+func (c *cloner) count(st *unix.Stat_t) {
 	c.usage.Bytes += st.Blocks * 512
 	c.usage.Inodes++
 }

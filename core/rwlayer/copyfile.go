@@ -16,7 +16,7 @@ import (
 const piece = 8 << 20
 
 // file copies the content of a regular file.
-func (c *copier) file(n *Node, to int, name string) (err error) {
+func (c *cloner) file(n *Node, to int, name string) (err error) {
 	from, err := n.Open()
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (c *copier) file(n *Node, to int, name string) (err error) {
 }
 
 // extents copies what is no hole.
-func (c *copier) extents(from, out *os.File, size int64) error {
+func (c *cloner) extents(from, out *os.File, size int64) error {
 	for at := int64(0); at < size; {
 		data, err := from.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) { // only a hole is left
@@ -68,7 +68,7 @@ func (c *copier) extents(from, out *os.File, size int64) error {
 	return out.Truncate(size)
 }
 
-func (c *copier) extent(from, out *os.File, at, end int64) error {
+func (c *cloner) extent(from, out *os.File, at, end int64) error {
 	for at < end {
 		if c.ctx.Err() != nil {
 			return context.Cause(c.ctx)
