@@ -25,9 +25,12 @@ type Remounted struct {
 	Changed  int      `json:"changed"`  // files below that changed since the last mount or remount
 	Stale    []Stale  `json:"stale"`    // what it still does not see as it is below
 	Shadowed []string `json:"shadowed"` // changed below, but the instance has its own
-	Outdated bool     `json:"outdated"` // its firmware directory was deleted and made anew
-	Checked  bool     `json:"checked"`  // false: its union is none that can be looked into
-	Advice   []string `json:"advice"`   // the least that would help
+	// Rewritten files were changed in place while they were held: all is seen, but who
+	// holds them may have read what was there before.
+	Rewritten []string `json:"rewritten"`
+	Outdated  bool     `json:"outdated"` // its firmware directory was deleted and made anew
+	Checked   bool     `json:"checked"`  // false: its union is none that can be looked into
+	Advice    []string `json:"advice"`   // the least that would help
 }
 
 // Stale is a path that an instance does not see as it is below.
@@ -43,7 +46,7 @@ func (r Remounted) Fresh() bool { return len(r.Stale)+len(r.Shadowed) == 0 && !r
 // does. One that is not running gets its union anew; a running one is asked to
 // forget what it looked up. Needs Enter.
 func (m *Manager) Remount(ctx context.Context, inst *registry.Instance) (r Remounted, err error) {
-	r = Remounted{Instance: inst.Name, Stale: []Stale{}, Shadowed: []string{}, Advice: []string{}}
+	r = Remounted{Instance: inst.Name, Stale: []Stale{}, Shadowed: []string{}, Rewritten: []string{}, Advice: []string{}}
 	err = m.change(ctx, inst, func() error {
 		mark, err := m.store.Begin("instance." + inst.ID)
 		if err != nil {
@@ -134,6 +137,11 @@ func (m *Manager) checkFresh(ctx context.Context, inst *registry.Instance, since
 	if err != nil {
 		return fmt.Errorf("cannot tell whether instance %s sees everything: %w", inst.Name, err)
 	}
+	rewritten, err := view.Rewritten(sortedKeys(held))
+	if err != nil {
+		return fmt.Errorf("cannot tell whether instance %s sees everything: %w", inst.Name, err)
+	}
+	r.Rewritten = append(r.Rewritten, rewritten...)
 	for _, path := range append(found.Stale, gone...) {
 		r.Stale = append(r.Stale, Stale{path, holdersOf(held, path)})
 	}

@@ -31,7 +31,7 @@ as_nobody() {
 	local command
 	fw_ok help
 	assert_eq '' "$stderr"
-	for command in firmware prepare start run kill restart remount drop list show get set logs events wait stats gc attach exec cp diff reset snapshot rollback clone hook profile export commit apply doctor config version; do
+	for command in firmware prepare start run kill restart remount drop list show get set logs events wait stats gc attach exec cp diff reset snapshot rollback clone hook profile export commit apply watch doctor config version; do
 		grep -qE "^ +$command\b" <<<"$output" || fail "help lacks $command: $output"
 	done
 }
@@ -39,7 +39,7 @@ as_nobody() {
 @test "every command explains itself" {
 	local command
 	for command in 'firmware add' 'firmware list' 'firmware show' 'firmware unmount' 'firmware remove' 'hook list' 'hook show' 'hook env' 'hook test' 'profile show' prepare start run \
-		kill restart remount drop list show get set logs events wait stats gc attach exec cp diff reset snapshot rollback clone export commit apply doctor config version; do
+		kill restart remount drop list show get set logs events wait stats gc attach exec cp diff reset snapshot rollback clone export commit apply watch doctor config version; do
 		# shellcheck disable=SC2086 # the words of a subcommand
 		fw_ok $command --help
 		assert_has "$output" "firmwared $command"

@@ -205,9 +205,33 @@ func (v View) Gone(paths []string) ([]string, error) {
 	return gone, nil
 }
 
+// Rewritten picks, of some paths, those of regular files in the lowers that changed
+// since View.Since.
+func (v View) Rewritten(paths []string) ([]string, error) {
+	lowers, err := OpenLayers(v.Lowers...)
+	if err != nil {
+		return nil, err
+	}
+	defer lowers.Close()
+	var rewritten []string
+	for _, path := range paths {
+		st, err := lowers.stat(path)
+		if err == nil && st != nil && st.Mode&unix.S_IFMT == unix.S_IFREG && !before(st.Ctim, v.Since) {
+			rewritten = append(rewritten, path)
+		}
+	}
+	return rewritten, nil
+}
+
 // Has says whether the tree has an object at an absolute path. A symbolic link on
 // the way is not followed: it is not a directory.
 func (d *Dir) Has(path string) (bool, error) {
+	st, err := d.stat(path)
+	return st != nil, err
+}
+
+// stat is nil for what the tree does not have; see Has.
+func (d *Dir) stat(path string) (*unix.Stat_t, error) {
 	names := strings.FieldsFunc(path, func(r rune) bool { return r == '/' })
 	at := d
 	for i, name := range names {
@@ -217,12 +241,19 @@ func (d *Dir) Has(path string) (bool, error) {
 		}
 		if err != nil || n == nil || i == len(names)-1 {
 			sub.Close()
-			return n != nil, err
+			if err != nil || n == nil {
+				return nil, err
+			}
+			return &n.Stat, nil
 		}
 		if sub == nil {
-			return false, nil
+			return nil, nil
 		}
 		at = sub
 	}
-	return true, nil
+	n, err := d.root()
+	if err != nil {
+		return nil, err
+	}
+	return &n.Stat, nil
 }
