@@ -214,9 +214,9 @@ image_cycle() {
 @test "image: probe mounts nothing and takes no loop device" {
 	image ext4 "$W/source"
 	local before
-	before=$(cat /proc/self/mountinfo)
+	before=$(grep -F "$W" /proc/self/mountinfo || true)
 	hk_is 0 mount probe -
-	assert_eq "$before" "$(cat /proc/self/mountinfo)"
+	assert_eq "$before" "$(grep -F "$W" /proc/self/mountinfo || true)"
 	assert_eq 0 "$(loops "$W/source")"
 }
 
