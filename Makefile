@@ -65,6 +65,10 @@ bin/firmwared: FORCE | go-version
 build/firmwared-faults: FORCE | go-version
 	@mkdir -p build && $(GO) build -trimpath -tags faults -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
 
+# The break-out attempts of test/escape, static, to be run inside of instances.
+build/attempts: FORCE | go-version
+	@mkdir -p build && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./test/escape/attempts
+
 # --- manual pages and example ------------------------------------------------
 
 man: | go-version
