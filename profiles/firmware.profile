@@ -17,6 +17,8 @@
 profile @{profile} flags=(attach_disconnected,mediate_deleted) {
   capability,
   network,
+  # Not of a network namespace: it reaches the hypervisor and the machine's own processes.
+  deny network vsock,
   file,
   mount,
   umount,

@@ -19,6 +19,8 @@ type callGroup struct {
 	name  string // of the filter in the generated tables
 	errno uint16
 	calls []string
+	// first are values of the first argument; only calls with one of them are denied. None: all calls.
+	first []uint32
 	// applies says for whom the group is denied; nil for everybody.
 	applies func(c *Confinement, denied []capability.Cap) bool
 }
@@ -58,6 +60,10 @@ var callGroups = []callGroup{
 	{name: "perf", errno: uint16(unix.EPERM), applies: unless(capability.CAP_PERFMON), calls: []string{"perf_event_open"}},
 	// With dmesg_restrict=0 anybody may read the kernel's log.
 	{name: "log", errno: uint16(unix.EPERM), applies: unless(capability.CAP_SYSLOG), calls: []string{"syslog"}},
+	// Sockets that reach the hypervisor, the machine's own processes or its modem from any network namespace. The
+	// call of 32-bit programs that has its arguments in memory (socketcall) cannot be looked into: the profile
+	// denies vsock as well.
+	{name: "sockets", errno: uint16(unix.EAFNOSUPPORT), calls: []string{"socket"}, first: []uint32{unix.AF_VSOCK, unix.AF_QIPCRTR}},
 	// AppArmor's rules for mounts do not see these in all kernels, so where a profile is the wall, they are not there;
 	// mount(8) and inits then use the old call.
 	{name: "mounts", errno: uint16(unix.ENOSYS), applies: func(c *Confinement, _ []capability.Cap) bool {

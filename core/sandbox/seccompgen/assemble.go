@@ -33,12 +33,13 @@ const enosys = 38
 // Assemble returns a filter that answers the named calls with errno and lets all
 // others pass. A name that a convention does not have is left out there; one that
 // none has is an error. The x32 convention, and any other that is not known, gets
-// ENOSYS for everything.
-func Assemble(goarch string, names []string, errno uint16) ([]bpf.RawInstruction, error) {
+// ENOSYS for everything. Where there are values of the first argument, an int, only
+// calls with one of them are answered so.
+func Assemble(goarch string, names []string, errno uint16, first ...uint32) ([]bpf.RawInstruction, error) {
 	var program []bpf.Instruction
 	known := map[string]bool{}
 	for _, convention := range archesOf[goarch] {
-		block, err := assembleBlock(convention, names, errno, known)
+		block, err := assembleBlock(convention, names, errno, first, known)
 		if err != nil {
 			return nil, err
 		}
@@ -62,7 +63,7 @@ func Assemble(goarch string, names []string, errno uint16) ([]bpf.RawInstruction
 
 // assembleBlock decides on the calls of one convention; every way through it ends
 // in a return.
-func assembleBlock(convention *arch.Info, names []string, errno uint16, known map[string]bool) ([]bpf.Instruction, error) {
+func assembleBlock(convention *arch.Info, names []string, errno uint16, first []uint32, known map[string]bool) ([]bpf.Instruction, error) {
 	block := []bpf.Instruction{bpf.LoadAbsolute{Off: offsetNumber, Size: 4}}
 	if convention.ID == arch.X32.ID {
 		// Same id as the machine's own, told by a bit of the number.
@@ -71,16 +72,28 @@ func assembleBlock(convention *arch.Info, names []string, errno uint16, known ma
 			bpf.RetConstant{Val: uint32(seccomp.ActionErrno) | enosys})
 	}
 	p := seccomp.NewProgram()
-	deny := p.NewLabel()
+	deny, look := p.NewLabel(), p.NewLabel()
+	found := deny
+	if len(first) > 0 {
+		found = look
+	}
 	for _, name := range names {
-		number, found := convention.SyscallNames[name]
-		if !found {
+		number, has := convention.SyscallNames[name]
+		if !has {
 			continue
 		}
 		known[name] = true
-		p.JmpIfTrue(bpf.JumpEqual, uint32(number), deny)
+		p.JmpIfTrue(bpf.JumpEqual, uint32(number), found)
 	}
 	p.Ret(seccomp.ActionAllow)
+	if len(first) > 0 {
+		p.SetLabel(look)
+		p.LdLo(0)
+		for _, value := range first {
+			p.JmpIfTrue(bpf.JumpEqual, value, deny)
+		}
+		p.Ret(seccomp.ActionAllow)
+	}
 	p.SetLabel(deny)
 	p.Ret(seccomp.ActionErrno | seccomp.Action(errno))
 	rest, err := p.Assemble()
