@@ -35,7 +35,7 @@ boot_busybox() {
 	printf '%s\n' '::sysinit:/bin/mount -t proc proc /proc' '::sysinit:/bin/mount -t sysfs sysfs /sys' \
 		'::sysinit:/bin/mount -t devtmpfs devtmpfs /dev' '::sysinit:/bin/mkdir -p /dev/pts' \
 		'::sysinit:/bin/mount -t devpts devpts /dev/pts' '::sysinit:/bin/mount -t tmpfs tmpfs /tmp' \
-		'::sysinit:/bin/hostname mine' 'console::respawn:/bin/getty 0 console' >"$final/etc/inittab"
+		'::sysinit:/bin/hostname mine' '::respawn:/bin/login' >"$final/etc/inittab"
 	boots "$1" "$final" && says 'mine login' || return
 	powers_off /bin/poweroff
 }

@@ -33,6 +33,9 @@ func kernelLog() []attempt {
 		{"log-proc", "open /proc/kmsg, whose reader takes messages away from the machine's own", func() result {
 			return judge(openFor("/proc/kmsg", unix.O_RDONLY))
 		}},
+		{"log-bind", "the same through a bind of the file under another name", func() result {
+			return boundFile("/proc/kmsg", func(path string) result { return judge(openFor(path, unix.O_RDONLY)) })
+		}},
 		{"log-node-read", "read the kernel log by a node like /dev/kmsg", node(unix.O_RDONLY, func(string) error { return nil })},
 		{"log-node-write", "write into the kernel log by a node like /dev/kmsg", node(unix.O_WRONLY, func(path string) error {
 			return write(path, []byte("a test of firmwared writes this line\n"))

@@ -23,14 +23,7 @@ func kernelFiles() []attempt {
 			return mounted("proc", "", func(dir string) result { return sysrq(dir + "/sysrq-trigger") })
 		}},
 		{"sysrq-bind", "the same through a bind of the file under another name", func() result {
-			return within(func(dir string) result {
-				file := dir + "/innocent"
-				if err := os.WriteFile(file, nil, 0o600); err != nil {
-					return broken("%v", err)
-				}
-				defer os.Remove(file)
-				return bound("/proc/sysrq-trigger", file, sysrq)
-			})
+			return boundFile("/proc/sysrq-trigger", sysrq)
 		}},
 		{"sysrq-descriptor", "the same below a descriptor of a procfs that is mounted nowhere any more", func() result {
 			return mounted("proc", "", func(dir string) result {

@@ -164,3 +164,15 @@ func bound(source, at string, use func(at string) result) result {
 	defer unix.Unmount(at, unix.MNT_DETACH)
 	return use(at)
 }
+
+// boundFile shows a file under an innocent name.
+func boundFile(source string, use func(at string) result) result {
+	return within(func(dir string) result {
+		file := dir + "/innocent"
+		if err := os.WriteFile(file, nil, 0o600); err != nil {
+			return broken("%v", err)
+		}
+		defer os.Remove(file)
+		return bound(source, file, use)
+	})
+}
