@@ -82,6 +82,22 @@ profile @{profile} flags=(attach_disconnected,mediate_deleted) {
   deny mount fstype=sysfs -> /{,**/}sy[^s]*/,
   deny mount fstype=sysfs -> /{,**/}{s,sy,sys?*}/,
 
+  # A file system on a disk that the machine has mounted is found by the disk's number and shown again, without
+  # opening the device, so the device filter is not asked (sget, fs/super.c). Of the others, these may be mounted:
+  # autofs, cgroup2, devpts, fuse and fuse.*, hugetlbfs, mqueue, nfs, nfs4, overlay, proc, ramfs, sysfs, tmpfs.
+  deny mount fstype=([^acdfhmnoprst]*,a[^u]*,a,au[^t]*,au,aut[^o]*,aut,auto[^f]*,auto,autof[^s]*,autof,autofs?*),
+  deny mount fstype=(c[^g]*,c,cg[^r]*,cg,cgr[^o]*,cgr,cgro[^u]*,cgro,cgrou[^p]*,cgrou,cgroup[^2]*,cgroup,cgroup2?*),
+  deny mount fstype=(d[^e]*,d,de[^v]*,de,dev[^p]*,dev,devp[^t]*,devp,devpt[^s]*,devpt,devpts?*,f[^u]*,f,fu[^s]*,fu,fus[^e]*,fus,fuse[^.]*),
+  deny mount fstype=(h[^u]*,h,hu[^g]*,hu,hug[^e]*,hug,huge[^t]*,huge,huget[^l]*,huget,hugetl[^b]*,hugetl,hugetlb[^f]*,hugetlb,hugetlbf[^s]*,hugetlbf,hugetlbfs?*),
+  deny mount fstype=(m[^q]*,m,mq[^u]*,mq,mqu[^e]*,mqu,mque[^u]*,mque,mqueu[^e]*,mqueu,mqueue?*,n[^f]*,n,nf[^s]*,nf,nfs[^4]*,nfs4?*),
+  deny mount fstype=(o[^v]*,o,ov[^e]*,ov,ove[^r]*,ove,over[^l]*,over,overl[^a]*,overl,overla[^y]*,overla,overlay?*,p[^r]*,p,pr[^o]*,pr,pro[^c]*,pro,proc?*),
+  deny mount fstype=(r[^a]*,r,ra[^m]*,ra,ram[^f]*,ram,ramf[^s]*,ramf,ramfs?*,s[^y]*,s,sy[^s]*,sy,sys[^f]*,sys,sysf[^s]*,sysf,sysfs?*),
+  deny mount fstype=(t[^m]*,t,tm[^p]*,tm,tmp[^f]*,tmp,tmpf[^s]*,tmpf,tmpfs?*),
+  # A single file of procfs, bound elsewhere, would have another name. A systemd binds two of them onto themselves.
+  deny mount /{,**/}{kcore,kpagecount,kpageflags,kpagecgroup,slabinfo,vmallocinfo,timer_list,sched_debug,keys,key-users,kmsg},
+  deny mount /{,**/}sysrq-trigger -> /{,**/}{[^s]*,s[^y]*,sy[^s]*,sys[^r]*,sysr[^q]*,sysrq[^-]*,sysrq-[^t]*,sysrq-t[^r]*,sysrq-tr[^i]*,sysrq-tri[^g]*,sysrq-trig[^g]*,sysrq-trigg[^e]*,sysrq-trigge[^r]*,sysrq-trigger?*,s,sy,sys,sysr,sysrq,sysrq-,sysrq-t,sysrq-tr,sysrq-tri,sysrq-trig,sysrq-trigg,sysrq-trigge},
+  deny mount /{,**/}mtrr -> /{,**/}{[^m]*,m[^t]*,mt[^r]*,mtr[^r]*,mtrr?*,m,mt,mtr},
+
   # Parts of procfs and sysfs may be bound, but only to where the rules above go on to match: a systemd
   # binds them onto themselves to make them read-only for its services. Again spelt out letter by letter.
   deny mount options in (rw,ro,bind,rbind,move,nosuid,nodev,noexec,silent,noatime,relatime) /{,**/}{sys,irq,acpi,scsi,bus}{,/**} -> {/,/p,/pr,/pro,/proc,/proc/,/proc/a,/proc/ac,/proc/acp,/proc/b,/proc/bu,/proc/i,/proc/ir,/proc/s,/proc/sc,/proc/scs,/proc/sy,/r,/ru,/run,/run/,/run/s,/run/sy,/run/sys,/run/syst,/run/syste,/run/system,/run/systemd,/run/systemd/,/run/systemd/m,/run/systemd/mo,/run/systemd/mou,/run/systemd/moun,/run/systemd/mount,/run/systemd/mount-,/run/systemd/mount-r,/run/systemd/mount-ro,/run/systemd/mount-roo,/run/systemd/mount-root,/run/systemd/mount-rootf,/run/systemd/mount-rootfs,/run/systemd/mount-rootfs/,/run/systemd/mount-rootfs/p,/run/systemd/mount-rootfs/pr,/run/systemd/mount-rootfs/pro,/run/systemd/mount-rootfs/proc,/run/systemd/mount-rootfs/proc/,/run/systemd/mount-rootfs/proc/s,/run/systemd/mount-rootfs/proc/sy,/run/systemd/mount-rootfs/s,/run/systemd/mount-rootfs/sy,/s,/sy},
