@@ -31,7 +31,7 @@ installed_ldflags = $(call ldflags,$(sysconfdir)/firmwared/hooks:$(libexecdir)/f
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm test-chaos test-powercut clean FORCE
+.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm test-escape test-chaos test-powercut clean FORCE
 
 all: build
 
@@ -45,6 +45,7 @@ help:
 		'make lint test-unit test-fuzz test-race test-bats    one kind only' \
 		'make test-bats BATS=test/cli.bats                    one file only' \
 		'make test-vm ARGS=test/vm/hooks.bats                 one file in the QEMU machine' \
+		'make test-escape            the break-out suite in all modes, and its table' \
 		'make test-chaos KILLS=1000 SEED=                     life cycles while processes are killed at random' \
 		'make test-powercut CUTS=20                           power cuts in the QEMU machine, audited' \
 		'make man                    the manual pages, in build/man' \
@@ -161,7 +162,7 @@ SEED ?= 0
 test-chaos: build
 	@CHAOS_KILLS=$(KILLS) CHAOS_SEED=$(SEED) CHAOS_LIMIT=20m BATS_TEST_TIMEOUT=1500 test/run-bats test/chaos.bats
 
-test-bats: build
+test-bats: build build/attempts
 	@test/run-bats $(BATS)
 
 # The long version of test/powercut.bats.
@@ -171,8 +172,11 @@ test-powercut: build
 
 # In the QEMU machine only: ARGS are those of test/vm/bats.
 ARGS ?= $(wildcard test/vm/*.bats)
-test-vm: build
+test-vm: build build/attempts
 	@test/vm/bats $(ARGS)
+
+test-escape:
+	@test/escape/table
 
 clean:
 	rm -rf bin build

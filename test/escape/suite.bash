@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # variables of test/helpers.bash
+# shellcheck disable=SC2016,SC2154 # the shells inside expand; variables of test/helpers.bash
 #
 # The break-out suite, for test/escape.bats and test/vm/escape.bats, after helpers.bash.
 # An attempt is a line "NAME: open|blocked|n/a|broken DETAIL". Most are made by the program
@@ -140,7 +140,7 @@ trap_link() {
 trap_passwd() {
 	local tree
 	tree=$(hostile etc)
-	rm -rf "$tree/etc"
+	rm -rf "${tree:?}/etc"
 	ln -s "$VICTIM" "$tree/etc"
 	if fw run "$tree" --rm "${flags[@]}" --user mallory -- /bin/true </dev/null >&2; then
 		verdict trap-passwd open "a user of this machine's was found"
