@@ -49,12 +49,13 @@ boot_sysvinit() {
 	says 'Will now halt'
 }
 
-# boot_systemd WALLS: no unit may have failed.
+# boot_systemd WALLS: no unit may have failed, but for one that shows the machine's FUSE mounts.
 boot_systemd() {
-	local image
+	local image failed
 	image=$("$REPO/test/debian-image" systemd 3>&-) && boots "$1" "$image" || return
 	wait_until "$INIT_LIMIT" settled || fail "$(fw exec box -- systemctl list-jobs)" || return
-	assert_eq '' "$(fw exec box -- systemctl --failed --no-legend --plain)" 'failed units' || return
+	failed=$(fw exec box -- systemctl --failed --no-legend --plain | grep -v ^sys-fs-fuse-connections) || true
+	[[ -z $failed ]] || fail "failed units: $failed"$'\n'"$(fw exec box -- journalctl --no-pager -p warning)" || return
 	assert_eq active "$(fw exec box -- systemctl is-active multi-user.target)" || return
 	powers_off systemctl poweroff || return
 	says 'Reached target.*poweroff.target'
