@@ -19,7 +19,9 @@ SHELL = /bin/bash
 GO := $(shell conf/find-go 2>/dev/null)
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 MD2MAN = $(GO) run github.com/cpuguy83/go-md2man/v2
-BATS ?= $(wildcard test/*.bats)
+# The two slow ones boot whole distributions and run the break-out suite under emulation: make test-walls.
+slow_bats = test/vmwalls.bats test/inits.bats
+BATS ?= $(filter-out $(slow_bats),$(wildcard test/*.bats))
 
 config = firmwared/core/config
 # What the program is told at build time: $(1) hook directories, $(2) profile
@@ -31,7 +33,7 @@ installed_ldflags = $(call ldflags,$(sysconfdir)/firmwared/hooks:$(libexecdir)/f
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm test-escape test-chaos test-powercut clean FORCE
+.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm test-escape test-walls test-chaos test-powercut clean FORCE
 
 all: build
 
@@ -46,6 +48,7 @@ help:
 		'make test-bats BATS=test/cli.bats                    one file only' \
 		'make test-vm ARGS=test/vm/hooks.bats                 one file in the QEMU machine' \
 		'make test-escape            the break-out suite in all modes, and its table' \
+		'make test-walls             that in the QEMU machine, and real inits under each wall; not in make test' \
 		'make test-chaos KILLS=1000 SEED=                     life cycles while processes are killed at random' \
 		'make test-powercut CUTS=20                           power cuts in the QEMU machine, audited' \
 		'make man                    the manual pages, in build/man' \
@@ -177,6 +180,9 @@ test-vm: build build/attempts
 
 test-escape:
 	@test/escape/table
+
+test-walls: build build/attempts
+	@test/run-bats $(slow_bats)
 
 clean:
 	rm -rf bin build

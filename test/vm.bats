@@ -6,6 +6,7 @@
 # machine is like inside is test/vm/smoke.bats, which the first test runs.
 
 bats_require_minimum_version 1.5.0
+BATS_TEST_TIMEOUT=900 # emulation is slow
 
 setup() {
 	vm=$BATS_TEST_DIRNAME/vm
