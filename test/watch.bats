@@ -49,7 +49,7 @@ ends() {
 	assert_eq 0 "$status" "watch, stderr: $(<"$err")"
 }
 
-@test "edit, make, and the new banner is on the console; then diff" {
+@test "edit, make, and the new banner is on the console; then diff and commit" {
 	example
 	watching box --restart
 	sed -i 's/^VERSION=.*/VERSION=2/' "$work/init.sh"
@@ -63,6 +63,10 @@ ends() {
 	assert_eq 'added    /root/starts' "$output"
 	assert_eq 2 "$(<"$(fw get box workspace)/union/root/starts")"
 	assert_eq "firmwared: watching $work/final" "$(<"$err")"
+	fw_ok kill box
+	fw_ok commit box --name kept
+	fw_ok run kept --rm -- /bin/cat /root/starts
+	assert_eq 2 "$output"
 }
 
 @test "what nothing runs from or holds is seen without a restart; without --restart it says what would help" {
