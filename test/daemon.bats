@@ -68,12 +68,12 @@ kill_daemon() {
 	pid=$(daemons)
 	[[ $pid =~ ^[0-9]+$ ]] || fail "not one daemon: $pid"
 	fw_ok prepare fw --name b
-	fw_ok start a -- /bin/sh -c 'echo changed >/etc/firmware; exec sleep 1000'
-	fw_ok run fw --rm -- /bin/cat /etc/firmware
+	fw_ok start a --unconfined -- /bin/sh -c 'echo changed >/etc/firmware; exec sleep 1000'
+	fw_ok run fw --rm --unconfined -- /bin/cat /etc/firmware
 	assert_eq pristine "$output"
 	wait_until 5 grep -q changed "$(fw get a workspace)/rw/etc/firmware"
 	fw_ok drop --force a
-	fw_ok start b -- /bin/sleep 1000
+	fw_ok start b --unconfined -- /bin/sleep 1000
 	assert_eq "$pid" "$(daemons)"
 	fw_ok drop --force b
 	assert_eq "$pid" "$(daemons)" 'the lower stays warm'
@@ -108,11 +108,11 @@ kill_daemon() {
 	fw_ok prepare fw --name ready
 	fw_ok prepare fw --name running
 	# busybox is in memory by now: what runs goes on without its file system.
-	fw_ok start running -- /bin/sleep 1000
+	fw_ok start running --unconfined -- /bin/sleep 1000
 	ro=$(fw get ready workspace)/ro
 	kill_daemon "$ro/"
 	fw_fails 1 'restart the instance' remount running
-	fw_ok start ready -- /bin/sleep 1000
+	fw_ok start ready --unconfined -- /bin/sleep 1000
 	assert_eq pristine "$(<"$ro/etc/firmware")"
 	fw_ok restart running
 	assert_eq started "$(fw get running state)"
@@ -156,6 +156,7 @@ kill_daemon() {
 
 # waiting_hook: waits with a mounted file system until a file is gone.
 waiting_hook() {
+	export FIRMWARED_USERNS=off # else the add would mount it, too, to see whether it can be idmapped
 	touch "$BATS_TEST_TMPDIR/wait"
 	fuse_hook <<-EOF
 		touch '$BATS_TEST_TMPDIR/mounted'
@@ -197,12 +198,12 @@ waiting_hook() {
 	local pid
 	add
 	fw_ok prepare fw --name box
-	"$FIRMWARED" --root "$FW_ROOT" run fw --rm --name other -- /bin/sleep 1000 3>&- </dev/null &
+	"$FIRMWARED" --root "$FW_ROOT" run fw --rm --name other --unconfined -- /bin/sleep 1000 3>&- </dev/null &
 	pid=$!
 	wait_until 5 fw get other pid
 	kill -KILL "$pid"
 	wait "$pid" || true
-	fw_ok start box -- /bin/sleep 1000
+	fw_ok start box --unconfined -- /bin/sleep 1000
 	assert_eq 1 "$(daemons | wc -l)"
 	assert_eq pristine "$(<"$(fw get box workspace)/ro/etc/firmware")"
 }
