@@ -109,6 +109,7 @@ kill_daemon() {
 	fw_ok prepare fw --name running
 	# busybox is in memory by now: what runs goes on without its file system.
 	fw_ok start running --unconfined -- /bin/sleep 1000
+	wait_until 5 grep -qE '^(35|230) ' "/proc/$(fw get running pid)/syscall" # nanosleep: it needs no more pages
 	ro=$(fw get ready workspace)/ro
 	kill_daemon "$ro/"
 	fw_fails 1 'restart the instance' remount running

@@ -165,7 +165,7 @@ ends_with() {
 	echo 1 >"$group/cgroup.freeze"
 	"$FIRMWARED" --root "$FW_ROOT" exec box -- true 3>&- &
 	pid=$!
-	wait_until 10 eval "[[ \$(ls /proc/$pid/task | wc -l) -gt 3 ]]"
+	wait_until 10 pgrep -P "$pid"
 	wait_until 10 eval "kill -TERM $pid; ! kill -0 $pid"
 	ends_with 125 "$pid"
 	echo 0 >"$group/cgroup.freeze"

@@ -102,7 +102,10 @@ func clearRemains(ctx context.Context, dir string) error {
 		if removeErr := os.Remove(filepath.Join(dir, socketFile)); !errors.Is(removeErr, os.ErrNotExist) {
 			err = errors.Join(err, removeErr)
 		}
-		err = errors.Join(err, status.recordLoss(dir))
+		// A full disk changes nothing but when it is told: the lock says that it is over.
+		if lossErr := status.recordLoss(dir); !errors.Is(lossErr, unix.ENOSPC) && !errors.Is(lossErr, unix.EDQUOT) {
+			err = errors.Join(err, lossErr)
+		}
 	}
 	dropSupervisors(status.Cgroup)
 	return err
