@@ -86,8 +86,9 @@ no_room() {
 	fill
 	rm "$FW_ROOT/fill"
 	head -c 1500000 /dev/zero >"$FW_ROOT/fill"
-	fw_ok start box --bind "$BATS_TEST_TMPDIR:/out" -- /bin/sh -c 'head -c 3000000 /dev/zero | tr "\0" x; echo end >/out/end; exec sleep 1000'
-	wait_until 20 test -s "$BATS_TEST_TMPDIR/end"
+	mkdir -m 777 "$BATS_TEST_TMPDIR/out"
+	fw_ok start box --bind "$BATS_TEST_TMPDIR/out:/out" -- /bin/sh -c 'head -c 3000000 /dev/zero | tr "\0" x; echo end >/out/end; exec sleep 1000'
+	wait_until 20 test -s "$BATS_TEST_TMPDIR/out/end"
 	assert_eq started "$(fw get box state)"
 	fw_ok logs box
 	(( ${#output} > 1000 )) || fail "the log has ${#output} bytes"
