@@ -14,6 +14,10 @@ setup_file() {
 setup() {
 	FAULTY=$REPO/build/firmwared-faults
 	fw_setup
+	# The init stage of a user namespace writes it as nobody of this machine.
+	chmod o+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test" "$BATS_TEST_TMPDIR"
+	: >"$BATS_TEST_TMPDIR/hit"
+	chmod 666 "$BATS_TEST_TMPDIR/hit"
 	[[ $("$FAULTY" version) == *+faults ]] || fail "$FAULTY is no fault-injection build"
 	[[ $("$FIRMWARED" version) != *+faults ]] || fail "$FIRMWARED is a fault-injection build"
 }
@@ -125,10 +129,7 @@ true_state() {
 # survives OPERATION STEP: dies there and looks what came of it.
 survives() {
 	local said box file
-	# The init stage of a user namespace writes it as nobody of this machine.
-	chmod o+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test" "$BATS_TEST_TMPDIR"
 	: >"$BATS_TEST_TMPDIR/hit"
-	chmod 666 "$BATS_TEST_TMPDIR/hit"
 	die "$@" || return
 	[[ -s $BATS_TEST_TMPDIR/hit ]] || fail "never got there: $(<"$BATS_TEST_TMPDIR/err")" || return
 	fw list --json >/dev/null && fw firmware list --json >/dev/null || return
@@ -215,6 +216,7 @@ survives_all() {
 	local pid status=0 ID IMAGE
 	IMAGE=$(ext2_image)
 	with_box start
+	head -c 60000000 /dev/zero >"$FW_ROOT/workspaces/$ID/union/big" # or the copy is done before the signal is seen
 	FIRMWARED_FAULT=freeze.frozen:1:stop FIRMWARED_FAULT_LOG=$BATS_TEST_TMPDIR/hit "$FAULTY" --root "$FW_ROOT" snapshot box one 3>&- </dev/null 2>"$BATS_TEST_TMPDIR/err" &
 	pid=$!
 	wait_until 5 test -s "$BATS_TEST_TMPDIR/hit"
