@@ -161,7 +161,7 @@ ends_with() {
 	local pid group
 	started
 	group=$(find /sys/fs/cgroup -maxdepth 5 -path "*/firmwared/$(root_key)/i-$(fw get box id)/payload" 2>/dev/null)
-	[[ -e $group/cgroup.freeze ]] || skip 'no cgroup2 freezer'
+	[[ -e $group/cgroup.freeze ]] || fail 'no cgroup2 freezer'
 	echo 1 >"$group/cgroup.freeze"
 	"$FIRMWARED" --root "$FW_ROOT" exec box -- true 3>&- &
 	pid=$!
