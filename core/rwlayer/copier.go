@@ -4,9 +4,7 @@ package rwlayer
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -19,9 +17,12 @@ type copier struct {
 	dest  string
 	links map[[2]uint64]string // files with several names, by device and inode
 	dirs  []look               // a directory's times are right when its content is
+
+	content content
 }
 
-// look is all of an object but its type and content.
+// look is all of an object but its type and content. Attributes that the file
+// system of the copy cannot hold are lost, as with cp -a.
 type look struct {
 	path   string
 	stat   unix.Stat_t
@@ -29,7 +30,7 @@ type look struct {
 }
 
 func newCopier(ctx context.Context, dest string) *copier {
-	return &copier{ctx: ctx, dest: dest, links: map[[2]uint64]string{}}
+	return &copier{ctx: ctx, dest: dest, links: map[[2]uint64]string{}, content: content{ctx: ctx}}
 }
 
 // add copies an object, of a directory only itself.
@@ -65,7 +66,7 @@ func (c *copier) copy(path string, n *Node) error {
 		}
 		return os.Mkdir(to, 0o700)
 	case unix.S_IFREG:
-		err = c.file(n, to)
+		err = c.content.file(n, unix.AT_FDCWD, to)
 	case unix.S_IFLNK:
 		var target string
 		if target, err = n.Readlink(); err == nil {
@@ -98,77 +99,6 @@ func (c *copier) finish() error {
 	return nil
 }
 
-// apply: the owner comes first, a change of it takes set-user-id and capabilities
-// away. Attributes that the file system cannot hold are lost, as with cp -a.
 func (l look) apply() error {
-	if err := os.Lchown(l.path, int(l.stat.Uid), int(l.stat.Gid)); err != nil {
-		return err
-	}
-	for name, value := range l.xattrs {
-		if err := unix.Lsetxattr(l.path, name, []byte(value), 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
-			return fmt.Errorf("cannot set attribute %q of %s: %w", name, l.path, err)
-		}
-	}
-	if l.stat.Mode&unix.S_IFMT != unix.S_IFLNK {
-		if err := unix.Chmod(l.path, l.stat.Mode&0o7777); err != nil {
-			return err
-		}
-	}
-	return unix.UtimesNanoAt(unix.AT_FDCWD, l.path, []unix.Timespec{l.stat.Atim, l.stat.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-func (c *copier) file(n *Node, to string) error {
-	from, err := n.Open()
-	if err != nil {
-		return err
-	}
-	defer from.Close()
-	file, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	// Where the file system can, both share their blocks from now on.
-	if unix.IoctlFileClone(int(file.Fd()), int(from.Fd())) != nil {
-		err = c.content(file, from, n.Stat.Size)
-	}
-	return errors.Join(err, file.Close())
-}
-
-// copyStep is how much is copied before the context is asked again.
-const copyStep = 64 << 20
-
-// content copies the data of a file and leaves its holes.
-func (c *copier) content(to, from *os.File, size int64) error {
-	for at := int64(0); at < size; {
-		if c.ctx.Err() != nil {
-			return context.Cause(c.ctx)
-		}
-		data, err := unix.Seek(int(from.Fd()), at, unix.SEEK_DATA)
-		if errors.Is(err, unix.ENXIO) {
-			break // a hole up to the end
-		}
-		end := size
-		if err != nil {
-			data = at // a file system that does not tell
-		} else if hole, err := unix.Seek(int(from.Fd()), data, unix.SEEK_HOLE); err == nil {
-			end = hole
-		}
-		if at, err = copyPart(to, from, data, min(end-data, copyStep)); errors.Is(err, io.EOF) {
-			break // it became shorter
-		} else if err != nil {
-			return err
-		}
-	}
-	return to.Truncate(size)
-}
-
-// copyPart returns where it got to.
-func copyPart(to, from *os.File, at, size int64) (int64, error) {
-	for _, file := range []*os.File{to, from} {
-		if _, err := file.Seek(at, io.SeekStart); err != nil {
-			return at, err
-		}
-	}
-	n, err := io.CopyN(to, from, size) // by copy_file_range(2)
-	return at + n, err
+	return dressAs(unix.AT_FDCWD, l.path, &l.stat, l.xattrs, true)
 }

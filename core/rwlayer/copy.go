@@ -27,7 +27,7 @@ const linksSuffix = ".links"
 // part: the caller removes both. Nothing is synced. Needs CAP_SYS_ADMIN in the
 // first user namespace, for trusted attributes, and CAP_MKNOD.
 func Copy(ctx context.Context, from, to string) (Usage, error) {
-	c := &cloner{ctx: ctx, seen: map[uint64]uint64{}}
+	c := &cloner{ctx: ctx, seen: map[uint64]uint64{}, content: content{ctx: ctx}}
 	err := c.tree(from, to)
 	if err != nil {
 		where := "/" + strings.Join(c.path, "/")
@@ -47,7 +47,7 @@ type cloner struct {
 	path     []string // of what it is at
 	links    int      // the directory of files with more names to come, each named by its inode there
 	seen     map[uint64]uint64
-	noClone  bool // the file system shares no blocks
+	content  content
 	usage    Usage
 }
 
@@ -109,7 +109,7 @@ func (c *cloner) walk(top *Node) error {
 		}
 		if len(at.names) == 0 {
 			if stack = stack[:len(stack)-1]; len(stack) == 0 {
-				return dressAs(c.to, ".", c.from, ".", &at.st)
+				return dressLike(c.to, ".", &Node{Stat: at.st, dir: c.from, name: "."})
 			}
 			if err := c.up(stack[len(stack)-1], at); err != nil {
 				return err
@@ -184,7 +184,7 @@ func (c *cloner) enter(from, to int) {
 // up leaves a directory that is full for the one above it, which must be the one
 // that it was entered from.
 func (c *cloner) up(above, full *level) error {
-	if err := dressAs(c.to, ".", c.from, ".", &full.st); err != nil {
+	if err := dressLike(c.to, ".", &Node{Stat: full.st, dir: c.from, name: "."}); err != nil {
 		return err
 	}
 	from, err := sameDir(c.from, above.st.Ino)
@@ -239,7 +239,7 @@ func (c *cloner) make(n *Node, to int, name string) error {
 	var err error
 	switch n.Type() {
 	case unix.S_IFREG:
-		err = c.file(n, to, name)
+		err = c.content.file(n, to, name)
 	case unix.S_IFLNK:
 		var target string
 		if target, err = n.Readlink(); err == nil {
@@ -251,7 +251,16 @@ func (c *cloner) make(n *Node, to int, name string) error {
 	if err != nil {
 		return err
 	}
-	return dressAs(to, name, n.dir, n.name, &n.Stat)
+	return dressLike(to, name, n)
+}
+
+// dressLike gives dir/name all that n looks like; the layer's own attributes, too.
+func dressLike(dir int, name string, n *Node) error {
+	all, err := n.allXattrs()
+	if err != nil {
+		return err
+	}
+	return dressAs(dir, name, &n.Stat, all, false)
 }
 
 // count is as in measure, each object once.

@@ -15,8 +15,15 @@ import (
 // piece is how much is copied before the context is asked again.
 const piece = 8 << 20
 
-// file copies the content of a regular file.
-func (c *cloner) file(n *Node, to int, name string) (err error) {
+// content copies what is in files; the file system that they are on is one.
+type content struct {
+	ctx     context.Context
+	noClone bool // the file system shares no blocks
+}
+
+// file makes the regular file to/name with the content of n, sharing its blocks
+// where the file system can, and with its holes.
+func (c *content) file(n *Node, to int, name string) (err error) {
 	from, err := n.Open()
 	if err != nil {
 		return err
@@ -47,7 +54,7 @@ func (c *cloner) file(n *Node, to int, name string) (err error) {
 }
 
 // extents copies what is no hole.
-func (c *cloner) extents(from, out *os.File, size int64) error {
+func (c *content) extents(from, out *os.File, size int64) error {
 	for at := int64(0); at < size; {
 		data, err := from.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) { // only a hole is left
@@ -68,7 +75,7 @@ func (c *cloner) extents(from, out *os.File, size int64) error {
 	return out.Truncate(size)
 }
 
-func (c *cloner) extent(from, out *os.File, at, end int64) error {
+func (c *content) extent(from, out *os.File, at, end int64) error {
 	for at < end {
 		if c.ctx.Err() != nil {
 			return context.Cause(c.ctx)
@@ -95,29 +102,24 @@ func (c *cloner) extent(from, out *os.File, at, end int64) error {
 
 func isFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
 
-// dressAs gives dir/name what st says of the object at ofDir/ofName, and that
-// one's extended attributes. The owner comes first: a change of it takes
-// set-user-id and capabilities away; the mode after the access control list,
-// which sets it, too.
-func dressAs(dir int, name string, ofDir int, ofName string, st *unix.Stat_t) error {
+// dressAs gives dir/name the look that st and xattrs are. The owner comes first: a
+// change of it takes set-user-id and capabilities away; the mode after the access
+// control list, which sets it, too. lossy leaves out attributes that the file
+// system cannot hold.
+func dressAs(dir int, name string, st *unix.Stat_t, xattrs map[string]string, lossy bool) error {
 	if err := unix.Fchownat(dir, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		return err
 	}
-	of := Node{dir: ofDir, name: ofName}
-	all, err := of.allXattrs()
-	if err != nil {
-		return err
-	}
 	link := st.Mode&unix.S_IFMT == unix.S_IFLNK
-	if len(all) > 0 || !link {
+	if len(xattrs) > 0 || !link {
 		fd, err := unix.Openat(dir, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
 		defer unix.Close(fd)
 		path := fmt.Sprintf("/proc/self/fd/%d", fd) // leads to the object itself, be it a link
-		for key, value := range all {
-			if err := unix.Setxattr(path, key, []byte(value), 0); err != nil {
+		for key, value := range xattrs {
+			if err := unix.Setxattr(path, key, []byte(value), 0); err != nil && !(lossy && errors.Is(err, unix.ENOTSUP)) {
 				return fmt.Errorf("attribute %q: %w", key, err)
 			}
 		}
