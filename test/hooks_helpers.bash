@@ -213,3 +213,10 @@ no_loops() { [[ $(loops "$1") == 0 ]]; }
 user_hook() {
 	cat >"$1" && chmod 755 "$1"
 }
+
+# lower_and_union: both mounted over a firmware directory.
+lower_and_union() {
+	[[ -e $W/source ]] || hk_source
+	hk_is 0 mount mount lower
+	hk_is 0 mount mount union
+}
