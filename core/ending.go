@@ -29,13 +29,13 @@ func (m *Manager) pendingFile(id string) string {
 	return filepath.Join(m.at.runtime(id), "dead.json")
 }
 
-// watch makes ready for the end of a run that is about to begin: where hooks wait
+// arrangeEnd makes ready for the end of a run that is about to begin: where hooks wait
 // for it, or the instance is to go with it, a mark is held as long as its
 // supervisor lives, so that the next command finds out should that be killed. A
 // detached supervisor holds it itself and, at an end that no command waits for,
 // becomes the process that does what is due. The mark is nil when nothing is. The
 // caller holds the instance exclusively.
-func (m *Manager) watch(inst *registry.Instance, spec *supervisor.Spec, detached bool) (mark *registry.Mark, err error) {
+func (m *Manager) arrangeEnd(inst *registry.Instance, spec *supervisor.Spec, detached bool) (mark *registry.Mark, err error) {
 	hooks, problems := m.hooks.Moment(hook.ActionDead)
 	due := len(hooks)+len(problems) > 0
 	if !due && !inst.Ephemeral {
@@ -64,7 +64,7 @@ func (m *Manager) watch(inst *registry.Instance, spec *supervisor.Spec, detached
 // holds the instance exclusively.
 func (m *Manager) begin(ctx context.Context, inst *registry.Instance, spec supervisor.Spec, detached bool,
 	start func(supervisor.Spec) (pid int, err error)) (*registry.Mark, error) {
-	mark, err := m.watch(inst, &spec, detached)
+	mark, err := m.arrangeEnd(inst, &spec, detached)
 	if err != nil {
 		return nil, err
 	}
