@@ -7,14 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 
-	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/rwlayer"
 )
@@ -157,36 +154,10 @@ func tryUpper(dir string) error {
 
 // tryIdmapped makes a mount of dir whose owners are shifted, visible nowhere.
 func tryIdmapped(dir string) error {
-	cat := hook.LookTool("cat")
-	if cat == "" {
-		return errors.New("cannot be tried: cat is missing")
-	}
-	// A process that waits, to have a user namespace.
-	cmd := exec.Command(cat)
-	input, err := cmd.StdinPipe()
+	shifted, err := mount.NewIDMap(mount.IDRange{Outside: 100000, Count: idsPerInstance})
 	if err != nil {
 		return err
 	}
-	shifted := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 100000, Size: 65536}}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, UidMappings: shifted, GidMappings: shifted}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("cannot make a user namespace: %w", err)
-	}
-	defer func() { _ = cmd.Wait() }()
-	defer input.Close()
-	user, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", cmd.Process.Pid))
-	if err != nil {
-		return err
-	}
-	defer user.Close()
-	tree, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
-	if err != nil {
-		return fmt.Errorf("cannot clone a mount: %w", err)
-	}
-	defer unix.Close(tree)
-	attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(user.Fd())}
-	if err := unix.MountSetattr(tree, "", unix.AT_EMPTY_PATH, &attr); err != nil {
-		return fmt.Errorf("the file system refuses one: %w", err)
-	}
-	return nil
+	defer shifted.Close()
+	return shifted.Clone(dir, "", false)
 }
