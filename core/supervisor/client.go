@@ -107,7 +107,7 @@ func clearRemains(ctx context.Context, dir string) error {
 			err = errors.Join(err, lossErr)
 		}
 	}
-	dropSupervisors(status.Cgroup)
+	dropSupervisors(status.Cgroup, status.SupervisorPID)
 	return err
 }
 

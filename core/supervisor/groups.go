@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -109,12 +110,25 @@ func delegate(group *cgroup.Group, uid int) error {
 }
 
 // dropSupervisors removes the shared group if it is empty. One that is in use
-// stays, and one that a Launch is about to use is made again by it.
-func dropSupervisors(elem []string) {
+// stays, and one that a Launch is about to use is made again by it. A supervisor
+// gives up its lock before it leaves the group (do_exit() closes the descriptors
+// first), so the one that just ended is given a moment.
+func dropSupervisors(elem []string, ended int) {
 	if len(elem) == 0 {
 		return
 	}
-	if path := cgroup.Open(supervisorsOf(elem)...).Path(); path != "" {
-		_ = os.Remove(path)
+	group := cgroup.Open(supervisorsOf(elem)...)
+	if group.Path() == "" {
+		return
+	}
+	for range 50 {
+		if err := os.Remove(group.Path()); !errors.Is(err, unix.EBUSY) {
+			return
+		}
+		pids, err := group.Procs()
+		if err != nil || slices.ContainsFunc(pids, func(pid int) bool { return pid != ended }) {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }

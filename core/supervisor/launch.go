@@ -104,7 +104,7 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	}
 	_ = child.Kill()
 	_, _ = child.Wait()
-	return Status{}, errors.Join(err, sweep(spec.Dir, spec.Cgroup))
+	return Status{}, errors.Join(err, sweep(spec.Dir, spec.Cgroup, child.Pid))
 }
 
 // claim takes the lock and clears what the last run left.
@@ -126,7 +126,7 @@ func claim(ctx context.Context, dir string) (*os.File, error) {
 
 // sweep is for a start that failed and whose processes are gone, or are about to
 // be killed with the group.
-func sweep(dir string, group []string) error {
+func sweep(dir string, group []string, child int) error {
 	ctx, cancel := context.WithTimeout(context.Background(), emptyLimit)
 	defer cancel()
 	if status, err := load(dir); err == nil && !status.StartedAt.IsZero() && status.Exit == nil {
@@ -137,7 +137,7 @@ func sweep(dir string, group []string) error {
 		_ = os.Remove(filepath.Join(dir, name))
 	}
 	err := removeGroup(ctx, group)
-	dropSupervisors(group)
+	dropSupervisors(group, child)
 	return err
 }
 
