@@ -13,6 +13,7 @@ setup() {
 }
 teardown() {
 	[[ -z ${SMALL:-} ]] || umount "$SMALL"
+	wait_until 5 no_groups || return # those of others go, too
 	fw_teardown
 }
 
@@ -60,7 +61,6 @@ no_groups() { [[ -z $(find /sys/fs/cgroup -maxdepth 4 -name 'firmwared-doctor-*'
 	done
 	rm -rf "$T"/separate-stderr-*
 	assert_eq "$before" "$(ls -A "$T")"
-	wait_until 5 no_groups # those of others go, too
 	FW_ROOT=$T/root
 	assert_eq '' "$(ls -A "$FW_ROOT")"
 }

@@ -154,6 +154,9 @@ func limitLegacyDevices(list []Device, elem []string) error {
 			err = os.WriteFile(dir+"/devices.allow", []byte(d.String()), 0)
 		}
 	}
+	if err != nil { // a user namespace's root may make groups, and not set them
+		err = errors.Join(err, RemoveDevices(elem...))
+	}
 	return err
 }
 
