@@ -15,6 +15,7 @@ import (
 	"firmwared/core/fault"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
+	"firmwared/core/supervisor"
 )
 
 // rootFile says where the mounts of a root are. It lies in the state directory,
@@ -175,6 +176,7 @@ func (m *Manager) removeGroups() {
 	for _, group := range [][]string{{cgroupRoot, m.at.key, "hooks"}, {cgroupRoot, m.at.key, "supervisors"}, {cgroupRoot, m.at.key}, {cgroupRoot}} {
 		_ = os.Remove(cgroup.Open(group...).Path())
 	}
+	cgroup.RemoveCell(supervisor.CellOf(m.cgroup("")))
 }
 
 // cgroupRoot is the cgroup that holds all the program's, in the cgroup2 tree.

@@ -9,7 +9,7 @@ load helpers
 load escape/suite
 
 setup() { escape_setup; }
-teardown() { fw_teardown; }
+teardown() { escape_teardown; }
 
 @test "break-out: nothing gets through a user namespace" {
 	all_attempts userns host

@@ -266,6 +266,9 @@ leaked_cgroups() {
 		if [[ -d $base/firmwared/$key ]]; then
 			find "$base/firmwared/$key" -depth -type d
 		fi
+		if [[ -d $base/firmwared-$key ]]; then
+			printf '%s\n' "$base/firmwared-$key"
+		fi
 	done
 }
 

@@ -64,6 +64,9 @@ type Spec struct {
 	// LegacyCgroup names cgroup1 groups that pid 1 enters before it does anything;
 	// those of that name that exist count (cgroup.EnterLegacy).
 	LegacyCgroup []string `json:"legacy_cgroup,omitempty"`
+	// Cell names the group that pid 1 is put into in every other cgroup1 tree
+	// (cgroup.EnterCell). Empty is the caller's.
+	Cell string `json:"cell,omitempty"`
 	// DeviceGroup names the cgroup1 group of the device filter, where it is one.
 	DeviceGroup []string `json:"device_group,omitempty"`
 	// IDs gives the instance a user namespace of its own; nil none. Root must then

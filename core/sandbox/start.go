@@ -197,6 +197,11 @@ func cloneUnsupported(err error) bool {
 func (p *Process) prepare(ctx context.Context, order stageOrder, child *os.Process, reader *stageReader) error {
 	stop := context.AfterFunc(ctx, func() { _ = child.Kill() })
 	defer stop()
+	if order.Spec.Cell != "" {
+		if err := cgroup.EnterCell(child.Pid, order.Spec.Cell); err != nil {
+			return stage("hide the cgroups of this machine from", "the init stage", err)
+		}
+	}
 	if len(order.Spec.LegacyCgroup) > 0 {
 		// It waits for its spec, so nothing of it is ever outside.
 		if err := cgroup.EnterLegacy(child.Pid, order.Spec.LegacyCgroup...); err != nil {

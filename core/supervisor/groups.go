@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +28,13 @@ const (
 // grace period (cgroup_attach_lock).
 func supervisorsOf(elem []string) []string {
 	return append(slices.Clone(elem[:len(elem)-1]), supervisorsGroup)
+}
+
+// CellOf names the cgroup1 groups, shared with its neighbours, that keep an
+// instance from seeing those of the machine (cgroup.EnterCell). They stay when it
+// ends: who knows the last of the neighbours removes them.
+func CellOf(elem []string) string {
+	return strings.Join(elem[:len(elem)-1], "-")
 }
 
 // removeGroup kills what is in an instance's group, waits until it is empty and

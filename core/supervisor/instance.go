@@ -131,6 +131,7 @@ func (i *instance) makeCgroup() error {
 	if err := i.makePayload(); err != nil {
 		return err
 	}
+	i.spec.Sandbox.Cell = CellOf(i.spec.Cgroup)
 	if i.spec.Limits == (cgroup.Limits{}) {
 		return nil
 	}

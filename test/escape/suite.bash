@@ -23,7 +23,23 @@ escape_setup() {
 	printf 'mallory:x:4711:\n' >"$VICTIM/group"
 	printf 'secret\n' >"$VICTIM/secret"
 	export ESCAPE_WORD=of-the-caller
+	groups_of_the_machine mkdir
 	fw_ok firmware add "$TREE" --name fw
+}
+
+# groups_of_the_machine ACTION: makes (mkdir) or removes (rmdir) cgroups that an instance must not find.
+groups_of_the_machine() {
+	local base
+	for base in /sys/fs/cgroup /sys/fs/cgroup/*/; do # one tree, or one for each controller
+		if [[ $(stat -f -c %T "$base") == cgroup* ]]; then
+			"$1" "$base/escape-$$" || return
+		fi
+	done
+}
+
+escape_teardown() {
+	groups_of_the_machine rmdir
+	fw_teardown
 }
 
 # mode MODE: sets the array flags, and the settings, for instances under these walls.

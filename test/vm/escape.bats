@@ -11,7 +11,7 @@ setup() {
 	[[ ${FIRMWARED_VM-} == 1 ]] || fail 'run me by test/vm/bats' || return
 	escape_setup
 }
-teardown() { fw_teardown; }
+teardown() { escape_teardown; }
 
 @test "break-out: nothing gets through AppArmor" {
 	all_attempts apparmor vm

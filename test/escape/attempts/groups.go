@@ -16,7 +16,8 @@ import (
 
 // controllers of version 1, and cgroup2.
 var hierarchies = []struct{ fstype, options string }{
-	{"cgroup2", ""}, {"cgroup", "pids"}, {"cgroup", "memory"}, {"cgroup", "cpu"}, {"cgroup", "devices"}, {"cgroup", "freezer"}, {"cgroup", "none,name=systemd"},
+	{"cgroup2", ""}, {"cgroup", "pids"}, {"cgroup", "memory"}, {"cgroup", "cpu"}, {"cgroup", "devices"}, {"cgroup", "freezer"}, {"cgroup", "blkio"},
+	{"cgroup", "cpuset"}, {"cgroup", "cpuacct"}, {"cgroup", "none,name=systemd"},
 }
 
 func groups() []attempt {
