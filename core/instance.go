@@ -27,6 +27,7 @@ type PrepareOptions struct {
 	// Unconfined: it will be started so. Its union is then mounted for that; one that
 	// is not is made anew by the start.
 	Unconfined bool
+	Progress   func(done, total int64) // if set; not called by several at once
 }
 
 // Prepare makes instances of a firmware, mounted and ready, and returns those
@@ -49,13 +50,9 @@ func (m *Manager) Prepare(ctx context.Context, fw *registry.Firmware, o PrepareO
 		o.Union = m.cfg.Union
 	}
 	made := make([]*registry.Instance, count)
-	slots := make([]int, count)
-	for i := range slots {
-		slots[i] = i
-	}
 	// A wall that is required and missing is told at the start.
 	p, _ := m.planWalls(o.Unconfined)
-	err = each(ctx, m, slots, func(i int) (err error) {
+	err = each(ctx, m, count, o.Progress, func(i int) (err error) {
 		made[i], err = m.prepareOne(ctx, fw, registry.Instance{
 			ID: registry.NewID(), Name: o.Name, Firmware: fw.ID, Union: o.Union, Properties: set, Ephemeral: o.Ephemeral,
 		}, func(ctx context.Context, inst *registry.Instance) error { return m.mountUnion(ctx, inst, p) })

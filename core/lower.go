@@ -37,9 +37,33 @@ func (m *Manager) isMounted(l lower) bool {
 	return l.MountID != 0 && mount.Is(m.lowerPoint(l), l.MountID)
 }
 
-// ensureLower returns the newest generation of a firmware, mounted. It holds the
+// mountedLower is the newest generation of a firmware if that is mounted and
+// nothing has to be written: those who find it so need not wait for each other,
+// nor for the union hooks that are at work on it.
+func (m *Manager) mountedLower(ctx context.Context, id string) (l lower, found bool, err error) {
+	lock, err := m.store.Lock(ctx, "f-"+id, registry.Shared)
+	if err != nil {
+		return l, false, err
+	}
+	defer lock.Unlock()
+	fw, err := m.store.Firmwares.Load(id)
+	if err != nil || fw.Removing || !unchanged(fw) {
+		return l, false, err
+	}
+	generation, err := m.generation(ctx, fw)
+	if err != nil {
+		return l, false, err
+	}
+	l = lower{Firmware: id, Generation: generation}
+	return l, registry.ReadRuntime(m.lowerFile(l), &l) && m.isMounted(l), nil
+}
+
+// ensureLower returns the newest generation of a firmware, mounted. It may hold the
 // firmware exclusively meanwhile, and no other firmware.
 func (m *Manager) ensureLower(ctx context.Context, id string) (lower, error) {
+	if l, found, err := m.mountedLower(ctx, id); found || err != nil {
+		return l, err
+	}
 	lock, err := m.store.Lock(ctx, "f-"+id, registry.Exclusive)
 	if err != nil {
 		return lower{}, err
@@ -198,6 +222,9 @@ func (m *Manager) forgetLower(l lower) error {
 // releaseLower unmounts a lower that has no users left, unless it is its
 // firmware's newest generation, which stays warm. With even, it goes even so.
 func (m *Manager) releaseLower(ctx context.Context, l lower, even bool, reason string) error {
+	if !empty(m.lowerUsers(l)) { // the last of them will look again
+		return nil
+	}
 	lock, err := m.store.Lock(ctx, "f-"+l.Firmware, registry.Exclusive)
 	if err != nil {
 		return err

@@ -5,10 +5,8 @@ package core
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 
 	"firmwared/core/config"
@@ -93,37 +91,4 @@ func (m *Manager) Close() {
 		m.root = nil
 		m.unmountRoot()
 	}
-}
-
-// Each calls do for every instance, as many at once as are configured. See each.
-func (m *Manager) Each(ctx context.Context, all []*registry.Instance, do func(*registry.Instance) error) error {
-	return each(ctx, m, all, do)
-}
-
-// each calls do for every item, as many at once as are configured, and joins the
-// errors in the order of the items. Once ctx is over no further one begins.
-func each[T any](ctx context.Context, m *Manager, items []T, do func(T) error) error {
-	jobs := m.cfg.Jobs
-	if jobs <= 0 {
-		jobs = runtime.NumCPU()
-	}
-	slots := make(chan struct{}, jobs)
-	errs := make([]error, len(items))
-	var wg sync.WaitGroup
-	for i, item := range items {
-		select {
-		case slots <- struct{}{}:
-		case <-ctx.Done():
-			errs[i] = fmt.Errorf("not begun: %w", context.Cause(ctx))
-			continue
-		}
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			defer func() { <-slots }()
-			errs[i] = do(item)
-		}()
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }

@@ -177,11 +177,17 @@ func sourceGeneration(fw *registry.Firmware, st registry.FileStat) string {
 	return shortHash("directory", fmt.Sprint(st.Dev, st.Ino))
 }
 
+// unchanged tells that generation has nothing to read again, and writes nothing.
+func unchanged(fw *registry.Firmware) bool {
+	info, err := os.Stat(fw.Path)
+	return err != nil || !fw.Image || statOf(info) == *fw.Stat
+}
+
 // lockedGeneration is generation for a caller that does not hold the firmware:
 // the record is written under its lock only.
 func (m *Manager) lockedGeneration(ctx context.Context, fw *registry.Firmware) (string, error) {
-	if info, err := os.Stat(fw.Path); err != nil || !fw.Image || statOf(info) == *fw.Stat {
-		return m.generation(ctx, fw) // which writes nothing then
+	if unchanged(fw) {
+		return m.generation(ctx, fw)
 	}
 	lock, err := m.store.Lock(ctx, "f-"+fw.ID, registry.Exclusive)
 	if err != nil {

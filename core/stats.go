@@ -69,13 +69,12 @@ const (
 // Sample looks at instances, several at once, and returns them in the same order.
 func (s *Sampler) Sample(ctx context.Context, all []*registry.Instance) []Stats {
 	stats := make([]Stats, len(all))
-	slots := make([]int, len(all))
-	for i, inst := range all {
-		if slots[i] = i; s.last[inst.ID] == nil {
+	for _, inst := range all {
+		if s.last[inst.ID] == nil {
 			s.last[inst.ID] = &sample{}
 		}
 	}
-	_ = each(ctx, s.m, slots, func(i int) error {
+	_ = each(ctx, s.m, len(all), nil, func(i int) error {
 		stats[i] = s.m.stats(all[i], s.last[all[i].ID])
 		return nil
 	})

@@ -121,7 +121,7 @@ func (v *vigil) cycle(ctx context.Context, b treewatch.Burst) error {
 		}
 	}
 	done := make(chan Cycle, len(concerned))
-	err := v.Each(ctx, concerned, func(inst *registry.Instance) error {
+	err := v.Each(ctx, concerned, nil, func(_ int, inst *registry.Instance) error {
 		c, err := v.renew(ctx, inst)
 		if isGone(err) {
 			return nil // look tells of it

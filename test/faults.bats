@@ -224,7 +224,7 @@ survives_all() {
 	kill -INT "$pid"
 	kill -CONT "$pid"
 	wait "$pid" || status=$?
-	assert_eq 1 "$status"
+	assert_eq 130 "$status"
 	assert_has "$(<"$BATS_TEST_TMPDIR/err")" 'cannot take snapshot one of instance box'
 	[[ ! -e $FW_ROOT/run/instances/$ID/frozen.json ]]
 	fw_ok exec box -- /bin/true

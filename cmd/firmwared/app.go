@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"github.com/urfave/cli/v2"
 
@@ -44,7 +42,7 @@ func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // run is main without the process: it returns the exit status.
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilSignal(context.Background())
 	defer stop()
 	app := newApp()
 	return exitStatus(app.RunContext(ctx, permute(app, args)))
@@ -53,6 +51,7 @@ func run(args []string) int {
 func exitStatus(err error) int {
 	var code status
 	var usage *usageError
+	var broken *signalled
 	switch {
 	case err == nil:
 		return exitDone
@@ -61,6 +60,9 @@ func exitStatus(err error) int {
 	case errors.As(err, &usage):
 		say(err)
 		return exitUsage
+	case errors.As(err, &broken):
+		say(err)
+		return broken.status()
 	}
 	say(err)
 	return exitFailed
@@ -69,11 +71,9 @@ func exitStatus(err error) int {
 // say writes an error to stderr, a line for each of those that it joins.
 func say(err error) {
 	for _, line := range strings.Split(err.Error(), "\n") {
-		fmt.Fprintln(os.Stderr, "firmwared: "+line)
+		notice(line)
 	}
 }
-
-func notice(line string) { fmt.Fprintln(os.Stderr, "firmwared: "+line) }
 
 func newApp() *cli.App {
 	app := &cli.App{
@@ -92,7 +92,8 @@ own init as pid 1 of its own namespaces.
 
 Exit status: 0 done, 1 failed, 2 wrong usage. run, wait, start --attach, attach
 and exec exit as the program did: 128+N for signal N, 126 or 127 when it cannot
-be run or found, 125 when firmwared itself failed.`,
+be run or found, 125 when firmwared itself failed. A command that Ctrl-C breaks off
+exits 130.`,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Usage: "read settings from `FILE` (default: " + config.DefaultFile + ")"},
 			&cli.StringFlag{Name: "root", Usage: "keep all state and run-time files in `DIR` (environment FIRMWARED_ROOT)"},
@@ -159,6 +160,9 @@ func look(c *cli.Context) (*core.Manager, error) {
 	cfg, err := loadConfig(c)
 	if err != nil {
 		return nil, err
+	}
+	if c.IsSet("jobs") {
+		cfg.Jobs = c.Int("jobs")
 	}
 	return core.Open(cfg, c.Bool("verbose"), notice)
 }

@@ -18,15 +18,17 @@ func prepareCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "prepare",
 		Usage:     "make instances of a firmware, mounted and ready; prints their ids",
-		UsageText: "firmwared prepare F [--name N] [--count N] [--union HOOK] [--set K=V]...",
-		Description: `   firmwared prepare fw --name box --set cmdline='/sbin/init -v'
+		UsageText: "firmwared prepare F [--name N] [--count N] [--union HOOK] [--set K=V]... [--jobs N]",
+		Description: `Several are made at once. Ctrl-C leaves those that are ready.
+
+   firmwared prepare fw --name box --set cmdline='/sbin/init -v'
    firmwared prepare fw --count 20`,
-		Flags: []cli.Flag{
+		Flags: manyFlags(
 			&cli.StringFlag{Name: "name", Usage: "name it `N` (default: one is made up)"},
 			&cli.IntFlag{Name: "count", Value: 1, Usage: "make `N` of them"},
 			&cli.StringFlag{Name: "union", Usage: "have hook `HOOK` make the union (default: the configured one)"},
 			setFlag(),
-		},
+		),
 		Action:       prepare,
 		BashComplete: completeFirmwares,
 	}
@@ -49,9 +51,11 @@ func prepare(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	show, end := showMany(c, c.Int("count"))
 	made, err := m.Prepare(c.Context, fw, core.PrepareOptions{
-		Name: c.String("name"), Count: c.Int("count"), Union: c.String("union"), Set: c.StringSlice("set"),
+		Name: c.String("name"), Count: c.Int("count"), Union: c.String("union"), Set: c.StringSlice("set"), Progress: show,
 	})
+	end()
 	for _, inst := range made {
 		fmt.Println(inst.ID)
 	}

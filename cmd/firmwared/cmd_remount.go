@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 
 	"github.com/urfave/cli/v2"
 
@@ -18,29 +17,27 @@ func remountCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "remount",
 		Usage:     "make instances see what changed in their firmware directory, and tell what they still do not",
-		UsageText: "firmwared remount I... [--json]",
+		UsageText: "firmwared remount I... [--json] [--jobs N]",
 		Description: `An instance that is not running gets a fresh view. A running one sees new files,
 but what a process holds open stays for everybody in it, and its own copy of a
 file hides the firmware's. Such paths are listed, and the exit status is 1.
 
    firmwared remount box
    firmwared remount box || firmwared restart box`,
-		Flags:        []cli.Flag{allFlag(), jsonFlag()},
+		Flags:        manyFlags(allFlag(), jsonFlag()),
 		BashComplete: completeInstances,
 		Action: func(c *cli.Context) error {
-			var mu sync.Mutex
 			all := []core.Remounted{}
-			err := onInstances(c, func(m *core.Manager, inst *registry.Instance) error {
+			err := onInstances(c, func(m *core.Manager, inst *registry.Instance) (result, error) {
 				r, err := m.Remount(c.Context, inst)
 				if err != nil {
-					return err
+					return nil, err
 				}
-				mu.Lock()
-				defer mu.Unlock()
-				if all = append(all, r); !c.Bool("json") {
-					printRemounted(r)
-				}
-				return notFresh(r)
+				return func() {
+					if all = append(all, r); !c.Bool("json") {
+						printRemounted(r)
+					}
+				}, notFresh(r)
 			})
 			if c.Bool("json") {
 				err = errors.Join(printJSON(all), err)

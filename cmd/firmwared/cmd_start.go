@@ -63,13 +63,13 @@ func startCommand() *cli.Command {
 	return &cli.Command{
 		Name:      "start",
 		Usage:     "run pid 1 of instances",
-		UsageText: "firmwared start I... [--attach] [RUN OPTIONS] [-- CMD ARG...]",
+		UsageText: "firmwared start I... [--attach] [RUN OPTIONS] [--jobs N] [-- CMD ARG...]",
 		Description: `Without a CMD pid 1 is the property cmdline, then the configured one, /sbin/init.
 
    firmwared start box
    firmwared start box --attach -- /bin/sh
    firmwared start --all --env DEBUG=1`,
-		Flags:        append(runFlags(), &cli.BoolFlag{Name: "attach", Usage: "show its console here, and exit as pid 1 does"}, allFlag()),
+		Flags:        manyFlags(append(runFlags(), &cli.BoolFlag{Name: "attach", Usage: "show its console here, and exit as pid 1 does"}, allFlag())...),
 		Action:       start,
 		BashComplete: completeInstances,
 	}
@@ -82,7 +82,9 @@ func start(c *cli.Context) error {
 		return err
 	}
 	if !c.Bool("attach") {
-		return onInstances(c, func(m *core.Manager, inst *registry.Instance) error { return m.Start(c.Context, inst, o) })
+		return onInstances(c, func(m *core.Manager, inst *registry.Instance) (result, error) {
+			return nil, m.Start(c.Context, inst, o)
+		})
 	}
 	if len(keys) != 1 || c.Bool("all") {
 		return usagef("--attach is for one instance")

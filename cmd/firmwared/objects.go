@@ -88,24 +88,3 @@ func instancesOf(c *cli.Context, m *core.Manager, keys []string) ([]*registry.In
 	}
 	return found, errors.Join(errs...)
 }
-
-// onInstances enters the root and does something with every instance that a
-// command names, several at once.
-func onInstances(c *cli.Context, do func(*core.Manager, *registry.Instance) error) error {
-	keys, _ := words(c)
-	return onNamed(c, keys, do)
-}
-
-// onNamed is onInstances where not every word is a name.
-func onNamed(c *cli.Context, keys []string, do func(*core.Manager, *registry.Instance) error) error {
-	if err := checkKeys(c, keys); err != nil {
-		return err
-	}
-	m, err := enter(c)
-	if err != nil {
-		return err
-	}
-	defer m.Close()
-	found, missing := instancesOf(c, m, keys)
-	return errors.Join(missing, m.Each(c.Context, found, func(inst *registry.Instance) error { return do(m, inst) }))
-}

@@ -9,10 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
-	"time"
-
-	"github.com/schollz/progressbar/v3"
-	"golang.org/x/term"
 )
 
 // stdout carries results only; everything else goes to stderr.
@@ -64,34 +60,4 @@ func pointer[T any](p *T) string {
 		return ""
 	}
 	return fmt.Sprint(*p)
-}
-
-// progress returns a function that shows how many bytes something did, and one
-// that takes the bar away. Without a terminal neither does anything.
-func progress(what string) (show func(done, total int64), end func()) {
-	return bar(what, progressbar.OptionShowBytes(true))
-}
-
-// steps is progress in units of no name.
-func steps(what string) (show func(done, total int64), end func()) {
-	return bar(what, progressbar.OptionShowCount())
-}
-
-func bar(what string, unit progressbar.Option) (show func(done, total int64), end func()) {
-	if !term.IsTerminal(int(os.Stderr.Fd())) {
-		return nil, func() {}
-	}
-	var bar *progressbar.ProgressBar
-	show = func(done, total int64) {
-		if bar == nil {
-			bar = progressbar.NewOptions64(total, progressbar.OptionSetDescription(what), progressbar.OptionSetWriter(os.Stderr),
-				unit, progressbar.OptionThrottle(100*time.Millisecond), progressbar.OptionClearOnFinish())
-		}
-		_ = bar.Set64(done)
-	}
-	return show, func() {
-		if bar != nil {
-			_ = bar.Clear()
-		}
-	}
 }

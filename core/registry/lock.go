@@ -93,9 +93,11 @@ func flock(path string, how int) (*Lock, error) {
 	}
 }
 
-// Unlock gives the lock back. A nil lock is none.
+// Unlock gives the lock back, also from children of this process that have not come
+// to their execve(2) yet. A nil lock is none.
 func (l *Lock) Unlock() {
 	if l != nil {
+		_ = unix.Flock(int(l.file.Fd()), unix.LOCK_UN)
 		l.file.Close()
 	}
 }

@@ -60,7 +60,7 @@ func (m *Mark) Abandon() {
 		return
 	}
 	for _, lock := range m.locks {
-		lock.Unlock()
+		lock.file.Close() // a process that inherited it goes on holding it
 	}
 }
 

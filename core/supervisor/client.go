@@ -66,7 +66,7 @@ func Clean(ctx context.Context, dir string) error {
 	if lock == nil {
 		return err
 	}
-	defer lock.Close()
+	defer unlock(lock)
 	return clearRemains(ctx, dir)
 }
 

@@ -104,6 +104,7 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	}
 	_ = child.Kill()
 	_, _ = child.Wait()
+	defer unlock(lock)
 	return Status{}, errors.Join(err, sweep(spec.Dir, spec.Cgroup, child.Pid))
 }
 
@@ -114,11 +115,11 @@ func claim(ctx context.Context, dir string) (*os.File, error) {
 		return nil, err
 	}
 	if err := clearRemains(ctx, dir); err != nil {
-		lock.Close()
+		unlock(lock)
 		return nil, err
 	}
 	if err := os.Remove(filepath.Join(dir, statusFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		lock.Close()
+		unlock(lock)
 		return nil, fmt.Errorf("cannot remove old status: %w", err)
 	}
 	return lock, nil

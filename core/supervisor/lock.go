@@ -51,6 +51,16 @@ func lockIn(dir string, flags int) (*os.File, error) {
 	return nil, fmt.Errorf("cannot lock %s: %w", file.Name(), err)
 }
 
+// unlock gives a lock back that no other process was meant to have. To close the file
+// is not enough: a child that another goroutine is starting has it, too, until it
+// has come to its execve(2).
+func unlock(file *os.File) {
+	free := wholeFile()
+	free.Type = unix.F_UNLCK
+	_ = unix.FcntlFlock(file.Fd(), unix.F_OFD_SETLK, &free)
+	file.Close()
+}
+
 func lockHeld(dir string) (bool, error) {
 	file, err := os.Open(filepath.Join(dir, lockFile))
 	if errors.Is(err, fs.ErrNotExist) {
