@@ -33,8 +33,10 @@ type Freshness struct {
 // what is in it stands for all of that. It sees neither a path that the lowers
 // lost, nor what an object's content is: see Gone for the first; the second is
 // shown at once.
-func (v View) Check(ctx context.Context) (Freshness, error) {
-	c := checker{ctx: ctx, since: v.Since}
+func (v View) Check(ctx context.Context) (Freshness, error) { return v.check(ctx, false) }
+
+func (v View) check(ctx context.Context, thorough bool) (Freshness, error) {
+	c := checker{ctx: ctx, since: v.Since, thorough: thorough}
 	dirs := make([]*Dir, 0, 3)
 	defer func() {
 		for _, d := range dirs {
@@ -53,12 +55,14 @@ func (v View) Check(ctx context.Context) (Freshness, error) {
 }
 
 type checker struct {
-	ctx   context.Context
-	since unix.Timespec
-	found Freshness
+	ctx      context.Context
+	since    unix.Timespec
+	found    Freshness
+	thorough bool // test: look everything up
 }
 
-// dir looks at one directory: of the lowers, of rw if that has it, of the union.
+// dir looks at one directory: of the lowers, of rw if that has it, of the union, or
+// notCached where the kernel knows nothing old of that.
 func (c *checker) dir(path string, depth int, lower *Dir, upper *layerDir, union int) error {
 	if err := c.ctx.Err(); err != nil || depth > deepest {
 		return err
@@ -68,8 +72,9 @@ func (c *checker) dir(path string, depth int, lower *Dir, upper *layerDir, union
 		return fmt.Errorf("cannot read %q in the firmware: %w", path+"/", err)
 	}
 	before, seen := len(c.found.Stale), false
+	look := c.looker(lower, upper, union, names)
 	for _, name := range names {
-		v, err := c.entry(path+"/"+name, name, depth, lower, upper, union)
+		v, err := c.entry(path+"/"+name, name, depth, lower, upper, union, look)
 		if err != nil {
 			return err
 		}
@@ -91,7 +96,7 @@ const (
 	missing // nothing is seen where something is
 )
 
-func (c *checker) entry(path, name string, depth int, lower *Dir, upper *layerDir, union int) (verdict, error) {
+func (c *checker) entry(path, name string, depth int, lower *Dir, upper *layerDir, union int, look looker) (verdict, error) {
 	n, sub, err := lower.Lookup(name)
 	if err != nil || n == nil {
 		return hidden, err
@@ -111,7 +116,15 @@ func (c *checker) entry(path, name string, depth int, lower *Dir, upper *layerDi
 		}
 		return hidden, nil
 	}
-	seen, err := nodeAt(union, name)
+	seen, err := look(union, name)
+	if errors.Is(err, errNotCached) {
+		if n.IsDir() {
+			err = c.dir(path, depth+1, sub, below, notCached)
+		} else {
+			err = nil
+		}
+		return fresh, err
+	}
 	if err != nil && !errors.Is(err, unix.ESTALE) {
 		return hidden, fmt.Errorf("cannot look at %q in the instance: %w", path, err)
 	}
