@@ -42,6 +42,16 @@ rw() { printf '%s/rw' "$(fw get box workspace)"; }
 	done
 }
 
+@test "holes stay holes, in and out" {
+	truncate -s 200M "$W/holes"
+	printf data | dd of="$W/holes" bs=1M seek=100 conv=notrunc status=none
+	fw_ok cp "$W/holes" box:/holes
+	(( $(stat -c %b "$(rw)/holes") < 1000 )) || fail "$(stat "$(rw)/holes")"
+	fw_ok cp box:/holes "$W/back"
+	cmp "$W/holes" "$W/back"
+	(( $(stat -c %b "$W/back") < 1000 )) || fail "$(stat "$W/back")"
+}
+
 @test "an unmounted instance is mounted for it" {
 	umount "$(fw get box workspace)/union"
 	assert_eq unmounted "$(fw get box state)"

@@ -19,13 +19,13 @@ import (
 
 const xattrPrefix = "SCHILY.xattr."
 
+// statBlock is the unit of st_blocks, whatever the file system's is (stat(2)).
+const statBlock = 512
+
 // packer walks one tree.
 type packer struct {
-	ctx   context.Context
-	tar   *tar.Writer
-	tree  Tree
-	seen  map[[2]uint64]string // files with several names, by device and inode
-	leave func(name, why string)
+	*Archive
+	tree Tree
 }
 
 // Pack writes what lies at name of tree t to w, as top. With top "." it is the
@@ -40,11 +40,11 @@ func Pack(ctx context.Context, w io.Writer, t Tree, name, top string, leave func
 		return err
 	}
 	defer f.Close()
-	p := &packer{ctx: ctx, tree: t, tar: tar.NewWriter(w), seen: map[[2]uint64]string{}, leave: leave}
+	p := &packer{NewArchive(ctx, w, time.Time{}, leave), t}
 	if err := p.add(f, top); err != nil {
 		return err
 	}
-	return p.tar.Close()
+	return p.Close()
 }
 
 // add writes one file, or a directory with all below it.
@@ -80,14 +80,6 @@ func (p *packer) add(f *os.File, name string) error {
 	return p.header(h)
 }
 
-// header: what a tar cannot hold is said with the name.
-func (p *packer) header(h *tar.Header) error {
-	if err := p.tar.WriteHeader(h); err != nil {
-		return fmt.Errorf("cannot copy %q: %w", h.Name, err)
-	}
-	return nil
-}
-
 func (p *packer) addFile(f *os.File, h *tar.Header, st *unix.Stat_t) error {
 	h.Typeflag, h.Size = tar.TypeReg, st.Size
 	if st.Nlink > 1 {
@@ -105,6 +97,15 @@ func (p *packer) addFile(f *os.File, h *tar.Header, st *unix.Stat_t) error {
 	defer file.Close()
 	if err := readXattrs(file, h); err != nil {
 		return err
+	}
+	if st.Blocks*statBlock < st.Size { // it has holes
+		runs, err := dataRuns(p.ctx, file, h.Size)
+		if err != nil {
+			return fmt.Errorf("cannot read %q: %w", h.Name, err)
+		}
+		if !runs.whole(h.Size) {
+			return p.sparse(h, file, runs)
+		}
 	}
 	if err := p.header(h); err != nil {
 		return err

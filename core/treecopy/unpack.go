@@ -4,6 +4,7 @@ package treecopy
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -167,7 +168,11 @@ func makeFile(h *tar.Header, content io.Reader, at int, name string) error {
 		return err
 	}
 	file := os.NewFile(uintptr(fd), name)
-	_, err = io.Copy(file, content)
+	if _, sparse := h.PAXRecords["GNU.sparse.major"]; sparse {
+		err = copyHoles(file, content, h.Size)
+	} else {
+		_, err = io.Copy(file, content)
+	}
 	if err == nil {
 		err = finish(h, file)
 	}
@@ -179,6 +184,28 @@ func makeFile(h *tar.Header, content io.Reader, at int, name string) error {
 		err = pathErr.Err // the temporary name means nothing to anybody
 	}
 	return err
+}
+
+// copyHoles makes grains of zeros holes: archive/tar does not tell where they are,
+// and reads as zeros what is none of the data.
+func copyHoles(file *os.File, content io.Reader, size int64) error {
+	buf := make([]byte, grain)
+	for at := int64(0); ; {
+		n, err := io.ReadFull(content, buf)
+		if len(bytes.Trim(buf[:n], "\x00")) > 0 {
+			if _, err := file.WriteAt(buf[:n], at); err != nil {
+				return err
+			}
+		}
+		at += int64(n)
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return file.Truncate(size)
 }
 
 // finish gives an open file or directory what its header says. The owner comes
