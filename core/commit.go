@@ -52,7 +52,8 @@ const FlattenDirectory = "directory"
 
 // Flatten makes a firmware of all that an instance shows, on nothing: at path, by
 // a hook's action pack, or as a directory. It belongs to the user. progress gets
-// what the hook tells, and may be nil. Needs Enter.
+// what the hook tells, or how many objects of a directory are copied, and may be nil.
+// Needs Enter.
 func (m *Manager) Flatten(ctx context.Context, inst *registry.Instance, name, hookName, path string, progress func(done, total int64)) (*registry.Firmware, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return nil, fmt.Errorf("cannot commit instance %s to %s: it is there already", inst.Name, quote(path))
@@ -69,7 +70,7 @@ func (m *Manager) Flatten(ctx context.Context, inst *registry.Instance, name, ho
 		made := filepath.Join(scratch, "firmware")
 		if hookName == FlattenDirectory {
 			if err = os.Mkdir(made, 0o700); err == nil {
-				err = rwlayer.Flatten(ctx, append([]string{m.at.rw(inst.ID)}, m.firmwareDirs(u)...), made)
+				err = rwlayer.Flatten(ctx, append([]string{m.at.rw(inst.ID)}, m.firmwareDirs(u)...), made, progress)
 			}
 		} else {
 			err = m.pack(ctx, inst, hookName, made, progress)

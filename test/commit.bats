@@ -102,6 +102,10 @@ pipe' "$(tr -d '\r' <<<"$output")"
 @test "flatten to a directory" {
 	change
 	fw_ok commit box --name flat --flatten directory "$BATS_TEST_TMPDIR/flat"
+	assert_eq '' "$stderr"
+	run script -qec "'$FIRMWARED' --root '$FW_ROOT' commit box --name seen --flatten directory '$BATS_TEST_TMPDIR/seen'" /dev/null 3>&- </dev/null
+	assert_eq 0 "$status"
+	[[ $output =~ pack\ .*\([0-9]+/[0-9]+\) ]] || fail "no progress: $output"
 	diff <(picture "$(union_of box)") <(picture "$BATS_TEST_TMPDIR/flat")
 	inside box 'rm -r /data'
 	assert_eq two "$(<"$BATS_TEST_TMPDIR/flat/data/new")"

@@ -156,7 +156,7 @@ no_groups() { [[ -z $(find /sys/fs/cgroup -maxdepth 4 -name 'firmwared-doctor-*'
 }
 
 @test "leftovers are named, and left; what is under way is none" {
-	local id=0123456789ab part key group dead
+	local id=0123456789ab part key group mark lock
 	fw_ok firmware add "$(busybox_root)" --name fw
 	key=$(root_key)
 	mkdir -p "$FW_ROOT/workspaces/$id/rw" "$FW_ROOT/run/instances/$id" "$FW_ROOT/run/lowers/$id.ba9876543210"
@@ -165,18 +165,18 @@ no_groups() { [[ -z $(find /sys/fs/cgroup -maxdepth 4 -name 'firmwared-doctor-*'
 		[[ ! -e $group/cgroup.controllers ]] || mkdir -p "$group/firmwared/$key/i-$id"
 	done
 	doctor 0
-	for part in "workspace $FW_ROOT/workspaces/$id" "run directory $FW_ROOT/run/instances/$id" \
-		"lower $FW_ROOT/run/lowers/$id.ba9876543210" "cgroup /" "interrupted operation on instance $id" 'firmwared gc'; do
+	for part in "workspace $id ($FW_ROOT/workspaces/$id)" "lower $id.ba9876543210 (" "cgroup /" "mark instance.$id (" 'firmwared gc'; do
 		finding warning leftovers "$part"
 	done
 	[[ -d $FW_ROOT/workspaces/$id/rw && -e $FW_ROOT/run/pending/instance.$id.deadbeef0000 ]]
-	exec {lock}>"$FW_ROOT/run/pending/instance.$id.deadbeef0000"
+	exec {mark}>"$FW_ROOT/run/pending/instance.$id.deadbeef0000" {lock}>"$FW_ROOT/run/locks/i-$id"
+	flock "$mark"
 	flock "$lock"
 	rmdir "$FW_ROOT/run/lowers/$id.ba9876543210"
 	doctor 0
-	exec {lock}>&-
+	exec {mark}>&- {lock}>&-
 	finding ok leftovers none
-	rm -r "$FW_ROOT/workspaces/$id" "$FW_ROOT/run/instances/$id" "$FW_ROOT/run/pending/instance.$id.deadbeef0000"
+	rm -r "$FW_ROOT/workspaces/$id" "$FW_ROOT/run/instances/$id" "$FW_ROOT/run/pending/instance.$id.deadbeef0000" "$FW_ROOT/run/locks/i-$id"
 	leaked_cgroups | while IFS= read -r group; do rmdir "$group"; done
 }
 

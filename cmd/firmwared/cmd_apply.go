@@ -19,7 +19,8 @@ func applyCommand() *cli.Command {
 directory. If a path in it is not as the instance found it, nothing is changed.
 What is made belongs to whom the old file or the directory belongs to; changes of
 owners and attributes, and set-user-ID bits, are for --owner. Devices, sockets and
-pipes are left out. Prints what it changed.
+pipes are left out. Prints what it changed. An instance that runs goes on; clone it
+first if all must be of one moment.
 
    firmwared apply box --dry-run
    firmwared apply box --path /etc

@@ -24,7 +24,8 @@ func exportCommand() *cli.Command {
 		Description: `The same tree makes the same bytes. Owners are numbers; extended attributes, hard
 links and holes are kept. Sockets are left out. FILE appears when it is complete.
 With --diff it is a layer of an OCI image: .wh.NAME means that NAME was deleted.
-SOURCE_DATE_EPOCH in the environment: later times become that one.
+SOURCE_DATE_EPOCH in the environment: later times become that one. An instance that
+runs goes on; clone it first if all must be of one moment.
 
    firmwared export box box.tar
    firmwared export box - | ssh target tar -C /mnt -x

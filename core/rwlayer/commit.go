@@ -42,10 +42,23 @@ func Commit(ctx context.Context, rw string, lowers []string, dest string) error 
 }
 
 // Flatten copies the tree that layers, top first, show into dest, with the
-// conditions of Commit.
-func Flatten(ctx context.Context, layers []string, dest string) error {
+// conditions of Commit. progress, if set, is told how many objects are copied of how
+// many.
+func Flatten(ctx context.Context, layers []string, dest string, progress func(done, total int64)) error {
 	c := newCopier(ctx, dest)
-	if err := Walk(ctx, layers, c.add); err != nil {
+	add := c.add
+	if progress != nil {
+		var done, total int64
+		if err := Walk(ctx, layers, func(string, *Node) error { total++; return nil }); err != nil {
+			return err
+		}
+		add = func(path string, n *Node) error {
+			done++
+			progress(done, total)
+			return c.add(path, n)
+		}
+	}
+	if err := Walk(ctx, layers, add); err != nil {
 		return err
 	}
 	return c.finish()
