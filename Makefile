@@ -73,6 +73,10 @@ build/firmwared-faults: FORCE | go-version
 build/attempts: FORCE | go-version
 	@mkdir -p build && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./test/escape/attempts
 
+# The tests of core/apparmor that need a kernel with it: for test/vm/walls.bats.
+build/apparmor.test: FORCE | go-version
+	@mkdir -p build && CGO_ENABLED=0 $(GO) test -tags vm -c -o $@ ./core/apparmor
+
 # --- manual pages and example ------------------------------------------------
 
 man: | go-version
@@ -175,13 +179,13 @@ test-powercut: build
 
 # In the QEMU machine only: ARGS are those of test/vm/bats.
 ARGS ?= $(wildcard test/vm/*.bats)
-test-vm: build build/attempts
+test-vm: build build/attempts build/apparmor.test
 	@test/vm/bats $(ARGS)
 
 test-escape:
 	@test/escape/table
 
-test-walls: build build/attempts
+test-walls: build build/attempts build/apparmor.test
 	@test/run-bats $(slow_bats)
 
 clean:

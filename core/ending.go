@@ -17,8 +17,8 @@ import (
 	"firmwared/core/supervisor"
 )
 
-// pendingEnd is the run-time file of a run after whose end the hooks of dead.d
-// are due. It goes when all have been called. A hook is noted before it is
+// pendingEnd is the run-time file of a run after whose end something is due: hooks
+// of dead.d, a profile to unload. It goes when all have been called. A hook is noted before it is
 // called, so that each is called once, whoever dies when.
 type pendingEnd struct {
 	Mark  string   `json:"mark,omitempty"` // path of the mark that the supervisor holds
@@ -30,14 +30,14 @@ func (m *Manager) pendingFile(id string) string {
 }
 
 // arrangeEnd makes ready for the end of a run that is about to begin: where hooks wait
-// for it, or the instance is to go with it, a mark is held as long as its
+// for it, or the instance or its profile is to go with it, a mark is held as long as its
 // supervisor lives, so that the next command finds out should that be killed. A
 // detached supervisor holds it itself and, at an end that no command waits for,
 // becomes the process that does what is due. The mark is nil when nothing is. The
 // caller holds the instance exclusively.
 func (m *Manager) arrangeEnd(inst *registry.Instance, spec *supervisor.Spec, detached bool) (mark *registry.Mark, err error) {
 	hooks, problems := m.hooks.Moment(hook.ActionDead)
-	due := len(hooks)+len(problems) > 0
+	due := len(hooks)+len(problems) > 0 || m.hasOwnProfile(inst.ID)
 	if !due && !inst.Ephemeral {
 		return nil, nil
 	}
@@ -116,8 +116,8 @@ func (m *Manager) beginHere(ctx context.Context, inst *registry.Instance, spec s
 }
 
 // settle does what is due after the last run, if it is over: it tells the end of
-// one whose supervisor was killed, and calls the hooks of dead.d that were not
-// called yet. The caller holds the instance exclusively.
+// one whose supervisor was killed, unloads a profile of its own, and calls the
+// hooks of dead.d that were not called yet. The caller holds the instance exclusively.
 func (m *Manager) settle(ctx context.Context, inst *registry.Instance) {
 	st, err := supervisor.Read(m.at.runtime(inst.ID))
 	if err != nil {
@@ -130,6 +130,7 @@ func (m *Manager) settle(ctx context.Context, inst *registry.Instance) {
 	if st.Lost {
 		m.clearProcess(ctx, inst.ID)
 	}
+	m.unloadOwnProfile(ctx, inst.ID)
 	var pending pendingEnd
 	if !registry.ReadRuntime(m.pendingFile(inst.ID), &pending) {
 		return

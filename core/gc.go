@@ -61,7 +61,7 @@ func (m *Manager) GC(ctx context.Context, o GCOptions, report func(Garbage)) err
 	// In this order: what one leaves behind the next will find.
 	for _, find := range []func() []Garbage{
 		g.hookCalls, g.instances, g.interrupted, g.strays, g.copies, g.processes, g.firmwares, g.lowers, g.images, g.temporary,
-		g.daemons, g.groups, g.locks,
+		g.daemons, g.groups, g.profilesLeft, g.locks,
 	} {
 		for _, it := range find() {
 			if ctx.Err() != nil {

@@ -45,13 +45,18 @@ func (m *Manager) renderProfile(inst *registry.Instance, props map[string][]stri
 }
 
 // unusedProfiles lists the profiles that were loaded for this state directory and
-// that no instance was started with any more.
+// that no instance has use for: a shared one serves the next start of those that
+// were started with it, one of an instance's own goes when that does not run.
 func (m *Manager) unusedProfiles() []string {
 	files, _ := filepath.Glob(m.wallsFile("*"))
 	used := map[string]bool{}
 	for _, file := range files {
 		var w walls
-		if registry.ReadRuntime(file, &w) {
+		id := filepath.Base(filepath.Dir(file))
+		if !registry.ReadRuntime(file, &w) {
+			continue
+		}
+		if w.Profile != apparmor.OwnName(id) || m.store.Locked("i-"+id) || m.status(id).Alive() {
 			used[w.Profile] = true
 		}
 	}
@@ -68,14 +73,34 @@ func (m *Manager) unusedProfiles() []string {
 func (m *Manager) unloadUnused() error {
 	var errs []error
 	for _, name := range m.unusedProfiles() {
-		errs = append(errs, m.profiles().Remove(name))
+		if err := m.profiles().Remove(name); !errors.Is(err, apparmor.ErrInUse) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
 
+// hasOwnProfile tells whether one is on record that serves this instance alone.
+func (m *Manager) hasOwnProfile(id string) bool {
+	_, err := m.profiles().Text(apparmor.OwnName(id))
+	return err == nil
+}
+
+// unloadOwnProfile takes the profile of an instance's own out of the kernel when
+// its run is over. The caller holds the instance exclusively.
+func (m *Manager) unloadOwnProfile(ctx context.Context, id string) {
+	if !m.hasOwnProfile(id) {
+		return
+	}
+	err := m.withProfiles(ctx, func() error { return m.profiles().Remove(apparmor.OwnName(id)) })
+	if err != nil && !errors.Is(err, apparmor.ErrInUse) {
+		m.warn(err)
+	}
+}
+
 // UnloadUnusedProfiles takes the profiles out of the kernel that no instance of
-// this state directory was started with any more. Profiles of others, and of other
-// state directories, are never touched. Needs Enter.
+// this state directory has use for. Profiles of others, and of other state
+// directories, are never touched. Needs Enter.
 func (m *Manager) UnloadUnusedProfiles(ctx context.Context) error {
 	if len(m.profiles().Names()) == 0 {
 		return nil
@@ -83,11 +108,13 @@ func (m *Manager) UnloadUnusedProfiles(ctx context.Context) error {
 	return m.withProfiles(ctx, m.unloadUnused)
 }
 
-// ProfileText is the AppArmor profile that an instance was last started with, or
-// else would be.
+// ProfileText is the AppArmor profile that an instance was last started with if it
+// is still loaded, or else would be.
 func (m *Manager) ProfileText(inst *registry.Instance) (string, error) {
 	if w, found := m.readWalls(inst.ID); found && w.Profile != "" {
-		return m.profiles().Text(w.Profile)
+		if text, err := m.profiles().Text(w.Profile); err == nil {
+			return text, nil
+		}
 	}
 	profile, err := m.renderProfile(inst, inst.Properties)
 	if err != nil {

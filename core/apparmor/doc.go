@@ -7,7 +7,8 @@
 //
 // It keeps its records and compiled profiles in one directory, Store.Dir: a file
 // NAME.profile for each profile that it may have loaded, with the text of it,
-// written before the kernel gets it. So it never removes a profile of others.
+// written before the kernel gets it. So it never removes a profile of others, but
+// for those that nobody has on record any more (Stale).
 //
 // The kernel's interface: Documentation/admin-guide/LSM/apparmor.rst and
 // security/apparmor/apparmorfs.c. A profile that is removed leaves the processes

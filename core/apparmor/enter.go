@@ -30,10 +30,12 @@ func EnterAtExec(proc int, name string) error {
 	return nil
 }
 
-// openAttr: attr/exec belongs to the first security module that wants it; the
+// attrPaths: attr/exec belongs to the first security module that wants it; the
 // directory of AppArmor's own came with Linux 5.8.
+var attrPaths = []string{"thread-self/attr/apparmor/exec", "thread-self/attr/exec"}
+
 func openAttr(proc int) (int, error) {
-	for _, path := range []string{"thread-self/attr/apparmor/exec", "thread-self/attr/exec"} {
+	for _, path := range attrPaths {
 		fd, err := unix.Openat(proc, path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 		if errors.Is(err, os.ErrNotExist) {
 			continue

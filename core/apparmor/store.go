@@ -9,8 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-
-	"golang.org/x/sys/unix"
 )
 
 // Store is the profiles of one state directory.
@@ -25,7 +23,7 @@ func (s Store) Load(ctx context.Context, p Profile) error {
 	if err := KernelEnforces(); err != nil {
 		return fmt.Errorf("cannot load AppArmor profile %s: %w", p.Name, err)
 	}
-	if text, err := os.ReadFile(s.record(p.Name)); err == nil && string(text) == p.Text {
+	if text, err := os.ReadFile(s.record(p.Name)); err == nil && string(text) == p.Text && s.claimed(p.Name) {
 		if now, err := mode(p.Name); err == nil && now == "enforce" {
 			return nil
 		}
@@ -34,11 +32,7 @@ func (s Store) Load(ctx context.Context, p Profile) error {
 	if err != nil {
 		return err
 	}
-	// The record comes first: what is in the kernel is always on record.
-	if err := replace(s.record(p.Name), []byte(p.Text)); err != nil {
-		return err
-	}
-	if err := write(".replace", binary); err != nil {
+	if err := s.put(p, binary); err != nil {
 		return errors.Join(fmt.Errorf("cannot load AppArmor profile %s: %w", p.Name, err), s.Remove(p.Name))
 	}
 	now, err := mode(p.Name)
@@ -51,16 +45,36 @@ func (s Store) Load(ctx context.Context, p Profile) error {
 	return nil
 }
 
+// put gives a compiled profile to the kernel. The record comes first: what is in
+// the kernel is always on record.
+func (s Store) put(p Profile, binary []byte) error {
+	unlock, err := lockMachine()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := replace(s.record(p.Name), []byte(p.Text)); err != nil {
+		return err
+	}
+	if err := s.claim(p.Name); err != nil {
+		return err
+	}
+	return write(".replace", binary)
+}
+
 // Remove takes a profile of this store out of the kernel; one that is not there
-// is no error. It must have no users: they would go on unconfined.
+// is no error, one that has users is ErrInUse.
 func (s Store) Remove(name string) error {
 	if _, err := os.Stat(s.record(name)); err != nil {
 		return nil
 	}
-	if KernelEnforces() == nil {
-		if err := write(".remove", []byte(name)); err != nil && !errors.Is(err, unix.ENOENT) {
-			return fmt.Errorf("cannot remove AppArmor profile %s: %w", name, err)
-		}
+	unlock, err := lockMachine()
+	if err != nil {
+		return fmt.Errorf("cannot remove AppArmor profile %s: %w", name, err)
+	}
+	defer unlock()
+	if err := unload(name); err != nil {
+		return err
 	}
 	if err := os.Remove(s.record(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("cannot forget AppArmor profile %s: %w", name, err)

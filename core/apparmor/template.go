@@ -120,10 +120,10 @@ func Render(template, text string, who Subject) (Profile, error) {
 		return p, fmt.Errorf("profile template %s names no profile: write \"profile %s\"", template, nameMark)
 	}
 	p.Shared = !strings.Contains(rules, idMark) && !strings.Contains(rules, rootMark)
-	p.Name = "firmwared_" + who.ID
+	p.Name = OwnName(who.ID)
 	if p.Shared {
 		sum := sha256.Sum256([]byte(text))
-		p.Name = "firmwared_" + who.Key + "_" + hex.EncodeToString(sum[:8])
+		p.Name = prefix + who.Key + "_" + hex.EncodeToString(sum[:8])
 	}
 	p.Text = strings.NewReplacer(nameMark, p.Name, idMark, who.ID, rootMark, who.Root).Replace(text)
 	return p, nil

@@ -27,6 +27,8 @@ label() { tr -d '\0' <"/proc/$1/attr/apparmor/current"; }
 # loaded: how many of our profiles the kernel has.
 loaded() { grep -c '^firmwared_' /sys/kernel/security/apparmor/profiles || true; }
 
+none_loaded() { (($(loaded) == 0)); }
+
 # harm: attempts, as root of an instance; prints those that succeed. Each has a mount
 # namespace of its own.
 harm() {
@@ -129,12 +131,73 @@ harm() {
 	assert_eq "firmwared_$id (enforce)" "$(label "$(fw get box pid)")"
 	assert_has "$(fw profile show box)" "deny /etc/$id w"
 	fw_ok kill box
+	assert_eq 0 "$(loaded)"
+	assert_has "$(fw profile show box)" "deny /etc/$id w"
+	# Nor is it left by a program that ends by itself.
+	fw_ok start box -- /bin/true
+	wait_until 60 none_loaded
 	fw_ok set box profile=broken
 	fw_fails 1 'cannot compile profile template broken' start box
 	fw_ok set box profile=weak
 	fw_fails 1 'does not enforce' start box
 	fw_ok drop box
 	assert_eq 0 "$(loaded)"
+}
+
+@test "gc: profiles of instances that are gone, and of state directories that are gone" {
+	local name id stale
+	export FIRMWARED_PROFILE_DIRS=$BATS_TEST_TMPDIR/profiles
+	mkdir "$FIRMWARED_PROFILE_DIRS"
+	cp "$REPO/profiles/firmware.profile" "$FIRMWARED_PROFILE_DIRS"
+	printf 'profile @{profile} {\n  file, capability, network, mount, umount, signal, ptrace,\n  deny /@{id} w,\n}\n' >"$FIRMWARED_PROFILE_DIRS/own.profile"
+	fw_ok prepare fw --name one
+	fw_ok prepare fw --name two --set profile=own
+	fw_ok start one two -- /bin/sleep 1000
+	name=$(fw show one --json | jq -r .profile) id=$(fw get two id)
+	assert_eq 2 "$(loaded)"
+
+	# Another state directory, deleted without firmwared.
+	"$FIRMWARED" --root "$BATS_TEST_TMPDIR/other" run "$ROOTFS" --name box -- /bin/true 3>&-
+	stale=$(grep -o '^firmwared_[^ ]*' /sys/kernel/security/apparmor/profiles | grep -vx -e "$name" -e "firmwared_$id")
+	"$FIRMWARED" --root "$BATS_TEST_TMPDIR/other" profile show box 3>&- | grep -q "profile $stale "
+	fw_ok gc # of one that is there it is no business
+	assert_eq '' "$output"
+	assert_eq 3 "$(loaded)"
+	awk -v below="$BATS_TEST_TMPDIR/other" 'index($5, below) == 1 { print $5 }' /proc/self/mountinfo | sort -r | xargs -r umount -l
+	rm -rf "$BATS_TEST_TMPDIR/other"
+	fw_ok gc --dry-run
+	assert_has "$output" "$stale"
+	refute_has "$output" "$name"
+	refute_has "$output" "$id"
+	assert_eq 3 "$(loaded)"
+	fw_ok gc
+	assert_has "$output" "$stale"
+	assert_eq 2 "$(loaded)"
+
+	# Instances whose end and whose drop nobody saw.
+	assert_eq "$name (enforce)" "$(label "$(fw get one pid)")"
+	kill -KILL "$(fw show two --json | jq .supervisor_pid)"
+	wait_until 60 box_ready two
+	fw_ok gc
+	assert_eq 1 "$(loaded)"
+	fw_ok gc
+	assert_eq '' "$output"
+	kill -KILL "$(fw show one --json | jq .supervisor_pid)"
+	wait_until 60 box_ready one
+	rm "$FW_ROOT"/run/instances/*/walls.json
+	fw_ok gc
+	assert_has "$output" "$name"
+	assert_eq 0 "$(loaded)"
+	fw_ok start one -- /bin/sleep 1000
+	assert_eq "$name (enforce)" "$(label "$(fw get one pid)")"
+}
+
+box_ready() { [[ $(fw get "$1" state) == ready ]]; }
+
+@test "the order to enter a profile is taken by both of the kernel's files" {
+	run "$REPO/build/apparmor.test" -test.v -test.run '^TestEnterByEachPath$'
+	assert_eq 0 "$status" "$output"
+	assert_has "$output" '--- PASS: TestEnterByEachPath'
 }
 
 @test "a missing parser is named: required fails, auto takes a user namespace" {
