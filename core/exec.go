@@ -48,7 +48,7 @@ func (m *Manager) Exec(ctx context.Context, inst *registry.Instance, o ExecOptio
 		Cols:     o.Cols,
 		IDs:      w.IDs,
 		Confine: sandbox.Confinement{
-			None: w.Unconfined, Profile: w.Profile, CapsAdd: w.CapsAdd, CapsDrop: w.CapsDrop,
+			None: w.Unconfined, Profile: w.Profile, CapsAdd: w.CapsAdd, CapsDrop: w.CapsDrop, SocketCall: w.SocketCall,
 		},
 	}, streams)
 	return command, explainRunning("exec in", inst, err)

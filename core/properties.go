@@ -41,6 +41,7 @@ var properties = []Property{
 	{Name: "caps_add", List: true, Doc: "capabilities to leave it, of those that are taken by default: " + strings.Join(sandbox.DeniedCaps(), " "), check: checkCap},
 	{Name: "caps_drop", List: true, Doc: "more capabilities to take", check: checkCap},
 	{Name: "device_allow", List: true, Doc: "devices to lend: /dev/NAME or c:MAJOR:MINOR or b:MAJOR:MINOR, and :r or :rw or :rwm", check: checkDevice},
+	{Name: "socketcall", Doc: "on: 32-bit x86 programs may make sockets by socketcall(2) without AppArmor, vsock included (default: off)", check: oneOf("on", "off")},
 	{Name: "net", Doc: "network: none (a loopback interface of its own) or host", check: oneOf("none", "host")},
 }
 

@@ -135,6 +135,7 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		Sandbox: m.sandbox(inst, props, o, terminal),
 	}
 	spec.Sandbox.IDs, spec.Sandbox.Confine = ids, confine
+	m.warnOfSockets(inst, spec.Sandbox.Args[0], confine)
 	return spec, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 
 	"firmwared/core/apparmor"
@@ -72,6 +74,7 @@ type walls struct {
 	IDs         *sandbox.IDs `json:"ids,omitempty"`
 	CapsAdd     []string     `json:"caps_add,omitempty"`
 	CapsDrop    []string     `json:"caps_drop,omitempty"`
+	SocketCall  bool         `json:"socketcall,omitempty"`
 }
 
 func (m *Manager) wallsFile(id string) string { return filepath.Join(m.at.runtime(id), "walls.json") }
@@ -98,6 +101,8 @@ func (m *Manager) raiseWalls(ctx context.Context, inst *registry.Instance, props
 	}
 	c.CapsAdd, c.CapsDrop = props["caps_add"], props["caps_drop"]
 	now.CapsAdd, now.CapsDrop = c.CapsAdd, c.CapsDrop
+	c.SocketCall = slices.Equal(props["socketcall"], []string{"on"})
+	now.SocketCall = c.SocketCall
 	for _, text := range props["device_allow"] {
 		device, err := sandbox.ParseLentDevice(text, true)
 		if err != nil {
@@ -120,6 +125,16 @@ func (m *Manager) raiseWalls(ctx context.Context, inst *registry.Instance, props
 		}
 		return errors.Join(m.profiles().Load(ctx, profile), m.unloadUnused())
 	})
+}
+
+// warnOfSockets tells that a 32-bit x86 program will get no sockets: without
+// AppArmor only the call as a whole can be denied (see the group socketcall in
+// core/sandbox/seccomp.go).
+func (m *Manager) warnOfSockets(inst *registry.Instance, program string, c sandbox.Confinement) {
+	if runtime.GOARCH == "amd64" && !c.None && c.Profile == "" && !c.SocketCall && m.foreignMachine(inst, program) == "386" {
+		m.notice(fmt.Sprintf("warning: instance %s: %s is a 32-bit program, which may get no sockets without AppArmor (firmwared set %s socketcall=on gives it them, and vsock)",
+			inst.Name, program, inst.Name))
+	}
 }
 
 // noteWalls is for a run without a profile.

@@ -195,6 +195,33 @@ box_is() { [[ $(fw get box state) == "$1" ]]; }
 	fw_fails 1 'is no device' set box device_allow=/etc/passwd
 }
 
+# socket_program: a 32-bit x86 program without a library, whose exit status is the errno of a
+# socket(AF_UNIX) by socketcall(2).
+socket_program() {
+	printf '%s\n' 'static int args[3] = {1, 1, 0};' \
+		'void _start(void) { int r; __asm__ volatile("int $0x80" : "=a"(r) : "a"(102), "b"(1), "c"(args) : "memory");' \
+		'__asm__ volatile("int $0x80" : : "a"(1), "b"(r < 0 ? -r : 0)); for (;;) ; }' |
+		gcc -m32 -nostdlib -static -ffreestanding -fno-pie -no-pie -fno-stack-protector -o "$1" -x c -
+}
+
+@test "sockets of 32-bit x86 programs: denied, told at the start, and given by socketcall=on" {
+	local final=$BATS_TEST_TMPDIR/final
+	[[ $(uname -m) == x86_64 ]] || skip 'for x86-64'
+	new_root "$final"
+	socket_program "$final/bin/socket"
+	fw_ok firmware add "$final" --name fw
+	fw_ok prepare fw --name box
+	run --separate-stderr fw start box --attach -- /bin/socket
+	assert_eq 38 "$status"
+	assert_has "$stderr" 'firmwared set box socketcall=on'
+	fw_fails 1 'none of on, off' set box socketcall=maybe
+	fw_ok set box socketcall=on
+	fw_ok start box --attach -- /bin/socket
+	refute_has "$stderr" warning
+	fw_ok start box -- /bin/sleep 1000
+	fw_ok exec box -- /bin/socket
+}
+
 @test "profile show: the template as it would be loaded; an unknown one is told" {
 	fw_ok firmware add "$ROOTFS" --name fw
 	fw_ok prepare fw --name box

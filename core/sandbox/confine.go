@@ -22,6 +22,9 @@ type Confinement struct {
 	// capabilities(7), in lower case and without "cap_". Dropping wins.
 	CapsAdd  []string `json:"caps_add,omitempty"`
 	CapsDrop []string `json:"caps_drop,omitempty"`
+	// SocketCall leaves 32-bit x86 programs socketcall(2), by which they can make
+	// vsock sockets where there is no profile.
+	SocketCall bool `json:"socketcall,omitempty"`
 	// Devices are lent besides those that every instance has (DeviceRules).
 	Devices []LentDevice `json:"devices,omitempty"`
 }

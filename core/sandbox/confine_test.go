@@ -143,6 +143,14 @@ func TestSeccompSockets(t *testing.T) {
 	if have := makeCalls(t, Confinement{}, names...); !maps.Equal(have, want) {
 		t.Errorf("%v, want %v", have, want)
 	}
+	if runtime.GOARCH == "amd64" { // socketcall's SYS_SOCKET and SYS_BIND, with a bad address
+		for errno, c := range map[string]Confinement{"ENOSYS": {}, "EFAULT": {SocketCall: true}} {
+			want := map[string]string{"32:102=1": errno, "32:102=2": "EFAULT"}
+			if have := makeCalls(t, c, "32:102=1", "32:102=2"); !maps.Equal(have, want) {
+				t.Errorf("%+v: %v, want %v", c, have, want)
+			}
+		}
+	}
 	if have := makeCalls(t, Confinement{None: true}, socket+"=40"); have[socket+"=40"] != "EINVAL" {
 		t.Errorf("unconfined: %v", have)
 	}

@@ -60,16 +60,21 @@ var callGroups = []callGroup{
 	{name: "perf", errno: uint16(unix.EPERM), applies: unless(capability.CAP_PERFMON), calls: []string{"perf_event_open"}},
 	// With dmesg_restrict=0 anybody may read the kernel's log.
 	{name: "log", errno: uint16(unix.EPERM), applies: unless(capability.CAP_SYSLOG), calls: []string{"syslog"}},
-	// Sockets that reach the hypervisor, the machine's own processes or its modem from any network namespace. The
-	// call of 32-bit programs that has its arguments in memory (socketcall) cannot be looked into: the profile
-	// denies vsock as well.
+	// Sockets that reach the hypervisor, the machine's own processes or its modem from any network namespace.
 	{name: "sockets", errno: uint16(unix.EAFNOSUPPORT), calls: []string{"socket"}, first: []uint32{unix.AF_VSOCK, unix.AF_QIPCRTR}},
+	// 32-bit x86 programs can make them by a call whose arguments lie in memory, where no filter looks; glibc's do, musl's
+	// only without socket(2). Its first argument is what to do. Only where no profile denies vsock besides.
+	{name: "socketcall", errno: uint16(unix.ENOSYS), calls: []string{"socketcall"}, first: []uint32{sysSocket},
+		applies: func(c *Confinement, _ []capability.Cap) bool { return c.Profile == "" && !c.SocketCall }},
 	// AppArmor's rules for mounts do not see these in all kernels, so where a profile is the wall, they are not there;
 	// mount(8) and inits then use the old call.
 	{name: "mounts", errno: uint16(unix.ENOSYS), applies: func(c *Confinement, _ []capability.Cap) bool {
 		return c.Profile != ""
 	}, calls: []string{"fsopen", "fsconfig", "fsmount", "fspick", "open_tree", "open_tree_attr", "move_mount"}},
 }
+
+// sysSocket is socketcall(2)'s SYS_SOCKET (linux/net.h).
+const sysSocket = 1
 
 // filterCalls loads the filters. They hold for what the thread executes and for
 // its children, for ever.

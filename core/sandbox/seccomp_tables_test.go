@@ -41,7 +41,7 @@ func tables(goarch string) (string, error) {
 // only are the calls that not every machine has.
 var only = map[string]string{
 	"uselib": "amd64 arm64", "vm86": "amd64", "vm86old": "amd64", "create_module": "amd64", "query_module": "amd64",
-	"get_kernel_syms": "amd64", "iopl": "amd64", "ioperm": "amd64", "stime": "amd64",
+	"get_kernel_syms": "amd64", "iopl": "amd64", "ioperm": "amd64", "stime": "amd64", "socketcall": "amd64",
 	"pciconfig_iobase": "arm64", "pciconfig_read": "arm64", "pciconfig_write": "arm64",
 }
 

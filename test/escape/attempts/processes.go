@@ -241,11 +241,7 @@ func leaks() []attempt {
 			return connect(unix.AF_INET, &unix.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}})
 		}},
 		{"hypervisor-socket", "reach the machine or its hypervisor by vsock, which has no namespaces", func() result {
-			fd, err := unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-			if err == nil {
-				unix.Close(fd)
-			}
-			return judge(err)
+			return madeSocket(unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 		}},
 		{"shared-memory", "attach shared memory of the machine", func() result {
 			key, err := strconv.Atoi(os.Getenv("ESCAPE_SHM"))

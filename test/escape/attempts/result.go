@@ -53,6 +53,18 @@ func judge(err error) result {
 	return broken("%v", err)
 }
 
+// madeSocket judges on a socket. A filter says of a kind that it denies what a kernel
+// says that has none; unconfined the latter is told apart.
+func madeSocket(fd int, err error) result {
+	if err == nil {
+		unix.Close(fd)
+	}
+	if errors.Is(err, unix.EAFNOSUPPORT) && filtered() {
+		return blocked("%v", err)
+	}
+	return judge(err)
+}
+
 // reached is for calls with arguments that cannot work: any answer but a refusal
 // says that the same call with others would.
 func reached(err error) result {
