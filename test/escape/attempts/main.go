@@ -12,7 +12,7 @@
 //
 //	attempts            all of them, each in a process and a mount namespace of its own
 //	attempts NAME       one, in this process
-//	attempts list       NAME<tab>what it tries, one a line
+//	attempts list       NAME<tab>AREA<tab>what it tries, one a line
 //	attempts host       on the machine itself: something to be found; see host.go
 //	attempts watch-exe  see watch.go
 package main
@@ -39,9 +39,34 @@ type attempt struct {
 // limit is for one attempt; the machine may be an emulated one.
 const limit = 60 * time.Second
 
-func all() []attempt {
-	return slices.Concat(kernelFiles(), sweeps(), kernelLog(), devices(), calls(), portCalls(), clocks(), mounts(),
-		newMountCalls(), processes(), leaks(), groups(), neighbours(), keys(), exhaustion())
+// areas are in the order of the table that test/escape/table makes; suite.bash has more.
+func areas() []area {
+	return []area{
+		{"files of the kernel in /proc and /sys", kernelFiles()},
+		{"all that is writable there, found by looking", sweeps()},
+		{"the kernel log", kernelLog()},
+		{"disks and devices", devices()},
+		{"modules, kexec, swap, BPF and other calls", slices.Concat(calls(), portCalls())},
+		{"clocks", clocks()},
+		{"mounts", slices.Concat(mounts(), newMountCalls())},
+		{"processes, namespaces, descriptors", processes()},
+		{"cgroups and limits", groups()},
+		{"sockets, interfaces, names of the machine", slices.Concat(leaks(), neighbours())},
+		{"keyrings", keys()},
+		{"using the machine up", exhaustion()},
+	}
+}
+
+type area struct {
+	title    string
+	attempts []attempt
+}
+
+func all() (list []attempt) {
+	for _, a := range areas() {
+		list = append(list, a.attempts...)
+	}
+	return list
 }
 
 func main() {
@@ -53,8 +78,10 @@ func main() {
 	}
 	switch name := os.Args[1]; name {
 	case "list":
-		for _, a := range all() {
-			fmt.Printf("%s\t%s\n", a.name, a.what)
+		for _, in := range areas() {
+			for _, a := range in.attempts {
+				fmt.Printf("%s\t%s\t%s\n", a.name, in.title, a.what)
+			}
 		}
 	case "host":
 		host()
