@@ -15,6 +15,7 @@ import (
 	"firmwared/core/hook"
 	"firmwared/core/mount"
 	"firmwared/core/registry"
+	"firmwared/core/rwlayer"
 )
 
 // PrepareOptions are what `prepare` takes besides the firmware.
@@ -274,6 +275,7 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 	}
 	fault.Point("drop.unmounted")
 	m.clearProcess(ctx, inst.ID)
+	_ = m.limitLayer(inst, rwlayer.DiskLimit{}) // its number may come again
 	dropped := m.findMoment(hook.ActionDropped, inst, nil)
 	m.freeIDs(inst.ID)
 	if full {

@@ -35,6 +35,8 @@ var properties = []Property{
 	{Name: "memory_max", Doc: "memory and swap that all its processes use together, as 512M", check: checked(parseMemory)},
 	{Name: "cpu_max", Doc: "CPU time: CPUs, as 0.5, or microseconds per period, as 50000/100000", check: checkCPU},
 	{Name: "pids_max", Doc: "how many processes and threads it may have", check: checked(parsePids)},
+	{Name: "rw_max", Doc: "what its rw layer takes on the disk, as 2G, from its next start on; the state directory needs project quotas", check: checked(parseLayer)},
+	{Name: "rw_files_max", Doc: "how many files its rw layer has, likewise", check: checked(parseFiles)},
 	{Name: "log_max", Doc: "how large its console log may become (default: the setting log_max)", check: checked(parseLogMax)},
 	{Name: "stop_signal", Doc: "signal that kill, restart and drop --force send first (default: killed at once)", check: checked(ParseSignal)},
 	{Name: "profile", Doc: "AppArmor profile template (default: firmware)", check: apparmor.CheckName},

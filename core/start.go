@@ -108,6 +108,9 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 	if err := m.ensureUnion(ctx, inst, p, false, reasonRemount); err != nil {
 		return spec, err
 	}
+	if err := m.limitLayer(inst, diskLimitOf(props)); err != nil {
+		return spec, err
+	}
 	ids, confine, err := m.raiseWalls(ctx, inst, props, p)
 	if err != nil {
 		return spec, err

@@ -13,6 +13,7 @@ import (
 
 	"firmwared/core/apparmor"
 	"firmwared/core/registry"
+	"firmwared/core/rwlayer"
 	"firmwared/core/sandbox"
 )
 
@@ -100,6 +101,10 @@ func (m *Manager) raiseWalls(ctx context.Context, inst *registry.Instance, props
 		return nil, c, fmt.Errorf("nothing would keep it from this machine: %s; --unconfined starts it all the same", strings.Join(p.missing, "; "))
 	}
 	c.CapsAdd, c.CapsDrop = props["caps_add"], props["caps_drop"]
+	if diskLimitOf(props) != (rwlayer.DiskLimit{}) && !p.userNS {
+		// Who has it is not held to the limit, and with it goes the call that moves files out of it.
+		c.CapsDrop = append(slices.Clone(c.CapsDrop), "sys_resource")
+	}
 	now.CapsAdd, now.CapsDrop = c.CapsAdd, c.CapsDrop
 	c.SocketCall = slices.Equal(props["socketcall"], []string{"on"})
 	now.SocketCall = c.SocketCall

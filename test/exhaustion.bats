@@ -32,6 +32,19 @@ no_room() {
 	(( ${#stderr_lines[@]} <= 2 )) || fail "$*: ${#stderr_lines[@]} lines: $stderr"
 }
 
+@test "rw_max where the kernel cannot hold it: refused by name at the start, and nothing else changes" {
+	small_root size=16m
+	fw_ok firmware add "$(busybox_root)" --name fw
+	fw_fails 1 'less than 64K' prepare fw --set rw_max=2
+	fw_fails 1 'no number of files' prepare fw --set rw_files_max=1
+	fw_ok prepare fw --name box --set rw_max=2M
+	fw_fails 1 'keeps no project quotas' start box -- /bin/true
+	assert_has "$stderr" "rw_max and rw_files_max cannot hold in $FW_ROOT"
+	assert_eq ready "$(fw get box state)"
+	fw_ok set box rw_max=
+	fw_ok start box --attach -- /bin/true
+}
+
 @test "a full disk: add, prepare, start fail clearly and leave nothing; drop and remove make room" {
 	local id
 	small_root size=4m

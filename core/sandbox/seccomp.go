@@ -19,8 +19,9 @@ type callGroup struct {
 	name  string // of the filter in the generated tables
 	errno uint16
 	calls []string
-	// first are values of the first argument; only calls with one of them are denied. None: all calls.
-	first []uint32
+	// values are of the argument arg, the first being 0; only calls with one of them are denied. None: all calls.
+	values []uint32
+	arg    uint32
 	// applies says for whom the group is denied; nil for everybody.
 	applies func(c *Confinement, denied []capability.Cap) bool
 }
@@ -61,11 +62,14 @@ var callGroups = []callGroup{
 	// With dmesg_restrict=0 anybody may read the kernel's log.
 	{name: "log", errno: uint16(unix.EPERM), applies: unless(capability.CAP_SYSLOG), calls: []string{"syslog"}},
 	// Sockets that reach the hypervisor, the machine's own processes or its modem from any network namespace.
-	{name: "sockets", errno: uint16(unix.EAFNOSUPPORT), calls: []string{"socket"}, first: []uint32{unix.AF_VSOCK, unix.AF_QIPCRTR}},
+	{name: "sockets", errno: uint16(unix.EAFNOSUPPORT), calls: []string{"socket"}, values: []uint32{unix.AF_VSOCK, unix.AF_QIPCRTR}},
 	// 32-bit x86 programs can make them by a call whose arguments lie in memory, where no filter looks; glibc's do, musl's
 	// only without socket(2). Its first argument is what to do. Only where no profile denies vsock besides.
-	{name: "socketcall", errno: uint16(unix.ENOSYS), calls: []string{"socketcall"}, first: []uint32{sysSocket},
+	{name: "socketcall", errno: uint16(unix.ENOSYS), calls: []string{"socketcall"}, values: []uint32{sysSocket},
 		applies: func(c *Confinement, _ []capability.Cap) bool { return c.Profile == "" && !c.SocketCall }},
+	// A quota on the rw layer is a project's, and root may give its files to another one.
+	{name: "projects", errno: uint16(unix.EPERM), applies: unless(capability.CAP_SYS_RESOURCE), calls: []string{"ioctl"}, arg: 1, values: []uint32{setFileAttr}},
+	{name: "setattr", errno: uint16(unix.ENOSYS), applies: unless(capability.CAP_SYS_RESOURCE), calls: []string{"file_setattr"}},
 	// AppArmor's rules for mounts do not see these in all kernels, so where a profile is the wall, they are not there;
 	// mount(8) and inits then use the old call.
 	{name: "mounts", errno: uint16(unix.ENOSYS), applies: func(c *Confinement, _ []capability.Cap) bool {
@@ -75,6 +79,9 @@ var callGroups = []callGroup{
 
 // sysSocket is socketcall(2)'s SYS_SOCKET (linux/net.h).
 const sysSocket = 1
+
+// setFileAttr is FS_IOC_FSSETXATTR (linux/fs.h).
+const setFileAttr = 0x401c5820
 
 // filterCalls loads the filters. They hold for what the thread executes and for
 // its children, for ever.

@@ -23,7 +23,7 @@ func tables(goarch string) (string, error) {
 	b.WriteString("package sandbox\n\nimport \"golang.org/x/sys/unix\"\n\n")
 	b.WriteString("// seccompFilters are the filters of callGroups, by name.\nvar seccompFilters = map[string][]unix.SockFilter{\n")
 	for _, group := range callGroups {
-		program, err := seccompgen.Assemble(goarch, known(goarch, group.calls), group.errno, group.first...)
+		program, err := seccompgen.Assemble(goarch, known(goarch, group.calls), group.errno, group.arg, group.values...)
 		if err != nil {
 			return "", fmt.Errorf("%s: %w", group.name, err)
 		}

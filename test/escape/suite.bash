@@ -45,6 +45,7 @@ escape_teardown() {
 # mode MODE: sets the array flags, and the settings, for instances under these walls.
 mode() {
 	flags=(--set pids_max=80 --set memory_max=128M)
+	[[ -z ${ESCAPE_QUOTA-} ]] || flags+=(--set rw_max=48M --set rw_files_max=1000)
 	export FIRMWARED_APPARMOR=off FIRMWARED_USERNS=off
 	case $1 in
 	apparmor) FIRMWARED_APPARMOR=required ;;
@@ -88,7 +89,7 @@ assert_real() {
 
 from_inside() {
 	local side line word status=0 found=$BATS_TEST_TMPDIR/found fifo=$BATS_TEST_TMPDIR/side
-	local -a env=(--env "ESCAPE_SECRET=$VICTIM/secret")
+	local -a env=(--env "ESCAPE_SECRET=$VICTIM/secret" --env "ESCAPE_QUOTA=${ESCAPE_QUOTA-}")
 	mkfifo "$fifo"
 	"$ATTEMPTS" host <"$fifo" >"$found" 3>&- &
 	side=$!

@@ -6,12 +6,18 @@
 
 load ../helpers
 load ../escape/suite
+load quota
 
 setup() {
 	[[ ${FIRMWARED_VM-} == 1 ]] || fail 'run me by test/vm/bats' || return
+	quota_root
+	export ESCAPE_QUOTA=yes
 	escape_setup
 }
-teardown() { escape_teardown; }
+teardown() {
+	escape_teardown
+	umount "$BATS_TEST_TMPDIR/root"
+}
 
 @test "break-out: nothing gets through AppArmor" {
 	all_attempts apparmor vm

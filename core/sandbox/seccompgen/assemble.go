@@ -30,16 +30,19 @@ const (
 // enosys is the same number on each of these machines.
 const enosys = 38
 
+// newer are calls that the library does not know yet; they have one number everywhere.
+var newer = map[string]int{"file_setattr": 469}
+
 // Assemble returns a filter that answers the named calls with errno and lets all
 // others pass. A name that a convention does not have is left out there; one that
 // none has is an error. The x32 convention, and any other that is not known, gets
-// ENOSYS for everything. Where there are values of the first argument, an int, only
-// calls with one of them are answered so.
-func Assemble(goarch string, names []string, errno uint16, first ...uint32) ([]bpf.RawInstruction, error) {
+// ENOSYS for everything. Where there are values of an argument, an int, the first
+// being 0, only calls with one of them are answered so.
+func Assemble(goarch string, names []string, errno uint16, arg uint32, values ...uint32) ([]bpf.RawInstruction, error) {
 	var program []bpf.Instruction
 	known := map[string]bool{}
 	for _, convention := range archesOf[goarch] {
-		block, err := assembleBlock(convention, names, errno, first, known)
+		block, err := assembleBlock(convention, names, errno, arg, values, known)
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +66,7 @@ func Assemble(goarch string, names []string, errno uint16, first ...uint32) ([]b
 
 // assembleBlock decides on the calls of one convention; every way through it ends
 // in a return.
-func assembleBlock(convention *arch.Info, names []string, errno uint16, first []uint32, known map[string]bool) ([]bpf.Instruction, error) {
+func assembleBlock(convention *arch.Info, names []string, errno uint16, arg uint32, values []uint32, known map[string]bool) ([]bpf.Instruction, error) {
 	block := []bpf.Instruction{bpf.LoadAbsolute{Off: offsetNumber, Size: 4}}
 	if convention.ID == arch.X32.ID {
 		// Same id as the machine's own, told by a bit of the number.
@@ -74,11 +77,14 @@ func assembleBlock(convention *arch.Info, names []string, errno uint16, first []
 	p := seccomp.NewProgram()
 	deny, look := p.NewLabel(), p.NewLabel()
 	found := deny
-	if len(first) > 0 {
+	if len(values) > 0 {
 		found = look
 	}
 	for _, name := range names {
 		number, has := convention.SyscallNames[name]
+		if !has {
+			number, has = newer[name]
+		}
 		if !has {
 			continue
 		}
@@ -86,10 +92,10 @@ func assembleBlock(convention *arch.Info, names []string, errno uint16, first []
 		p.JmpIfTrue(bpf.JumpEqual, uint32(number), found)
 	}
 	p.Ret(seccomp.ActionAllow)
-	if len(first) > 0 {
+	if len(values) > 0 {
 		p.SetLabel(look)
-		p.LdLo(0)
-		for _, value := range first {
+		p.LdLo(arg)
+		for _, value := range values {
 			p.JmpIfTrue(bpf.JumpEqual, value, deny)
 		}
 		p.Ret(seccomp.ActionAllow)

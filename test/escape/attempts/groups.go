@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -165,73 +164,5 @@ func keys() []attempt {
 			}
 			return blocked("its own only")
 		}},
-	}
-}
-
-// The limits that the machine's side sets in all modes but unconfined are well below these.
-const (
-	tooManyProcesses = 150
-	tooMuchMemory    = 192 << 20
-	tooManyFiles     = 6000
-)
-
-func exhaustion() []attempt {
-	return []attempt{
-		{"processes", "make more processes than pids_max", manyProcesses},
-		{"memory", "use more memory than memory_max", func() result {
-			err := exec.Command(os.Args[0], "eat").Run()
-			var exit *exec.ExitError
-			if errors.As(err, &exit) {
-				return blocked("%v", err)
-			}
-			return judge(err)
-		}},
-		{"dev-files", "use up the machine's memory by files in /dev", func() result {
-			dir, err := os.MkdirTemp("/dev", "escape")
-			if err != nil {
-				return judge(err)
-			}
-			defer os.RemoveAll(dir)
-			for i := range tooManyFiles {
-				if err := os.WriteFile(dir+"/"+itoa(i), nil, 0o600); err != nil {
-					if errors.Is(err, unix.ENOSPC) {
-						return blocked("%v after %d", unix.ENOSPC, i)
-					}
-					return judge(err)
-				}
-			}
-			return open("%d files", tooManyFiles)
-		}},
-	}
-}
-
-func manyProcesses() result {
-	var started []*exec.Cmd
-	defer func() {
-		for _, cmd := range started {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
-		}
-	}()
-	for range tooManyProcesses {
-		cmd := exec.Command("/bin/busybox", "sleep", "1000")
-		if err := cmd.Start(); errors.Is(err, unix.EAGAIN) {
-			return blocked("%v after %d", unix.EAGAIN, len(started))
-		} else if err != nil {
-			return broken("%v", err)
-		}
-		started = append(started, cmd)
-	}
-	return open("%d at once", tooManyProcesses)
-}
-
-// eat is its own process, because what stops it is its end.
-func eat() {
-	data, err := unix.Mmap(-1, 0, tooMuchMemory, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
-	if err != nil {
-		os.Exit(1)
-	}
-	for i := 0; i < len(data); i += os.Getpagesize() {
-		data[i] = 1
 	}
 }

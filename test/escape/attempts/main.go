@@ -89,6 +89,8 @@ func main() {
 		watchExe()
 	case "eat":
 		eat()
+	case "fill":
+		fill(os.Args[2])
 	default:
 		i := slices.IndexFunc(all(), func(a attempt) bool { return a.name == name })
 		if i < 0 {
