@@ -77,6 +77,7 @@ count() { grep -c "^[^ ]*: $1\( \|$\)" "$RESULTS" || true; }
 assert_blocked() {
 	local made missing
 	made=$(sed 's/: .*//' "$RESULTS" | sort)
+	[[ -z $(uniq -d <<<"$made") ]] || fail "two attempts have one name: $(uniq -d <<<"$made")" || return
 	missing=$(diff <(attempt_list | cut -f1 | sort) - <<<"$made") || fail "not what the list says: $missing" || return
 	! grep -E '^[^ ]*: (open|broken)' "$RESULTS" >&2
 }

@@ -31,7 +31,7 @@ func exhaustion() []attempt {
 			}
 			return judge(err)
 		}},
-		{"disk", "write more than rw_max", bounded(func(dir string) result {
+		{"space", "write more than rw_max", bounded(func(dir string) result {
 			file, err := os.Create(dir + "/big")
 			if err != nil {
 				return judge(err)
@@ -47,7 +47,7 @@ func exhaustion() []attempt {
 			}
 			return open("%d MiB", tooMuchDisk)
 		})},
-		{"disk-map", "the same through a mapped file with holes", bounded(func(dir string) result {
+		{"space-map", "the same through a mapped file with holes", bounded(func(dir string) result {
 			file, err := os.Create(dir + "/holes")
 			if err != nil {
 				return judge(err)
@@ -65,7 +65,7 @@ func exhaustion() []attempt {
 				return broken("%v", err)
 			}
 		})},
-		{"disk-project", "give a file to another project, whose disk space is not limited", bounded(func(dir string) result {
+		{"space-project", "give a file to another project, whose disk space is not limited", bounded(func(dir string) result {
 			file, err := os.Create(dir + "/mine")
 			if err != nil {
 				return judge(err)
