@@ -222,6 +222,32 @@ socket_program() {
 	fw_ok exec box -- /bin/socket
 }
 
+# CVE-2024-21626 and its kind.
+@test "no working directory leads out: descriptors and the directory of who starts it" {
+	local cwd out=$BATS_TEST_TMPDIR/out flag
+	mkdir "$out"
+	: >"$out/secret"
+	fw_ok firmware add "$ROOTFS" --name fw
+	fw_ok prepare fw --name box
+	cd "$out"
+	for flag in '' --unconfined; do
+		fw_ok start box $flag -- /bin/sleep 1000 7<.
+		for cwd in /proc/self/cwd /proc/1/cwd /proc/self/fd/{3..12} /proc/1/fd/7 /../../../.. /proc/self/root; do
+			run --separate-stderr fw exec box --cwd "$cwd" -- /bin/sh -c 'ls; ls ..; ls ../..' 7<.
+			((status != 2)) || fail "$stderr"
+			refute_has "$output" secret
+		done
+		fw_ok kill box
+		for cwd in /proc/self/cwd /proc/self/fd/{3..12}; do
+			run --separate-stderr fw start box --attach $flag --cwd "$cwd" -- /bin/sh -c 'ls; ls ..; ls ../..' 7<.
+			((status != 2)) || fail "$stderr"
+			refute_has "$output" secret
+		done
+	done
+	# The control: this is how it would look.
+	assert_eq secret "$(ls /proc/self/fd/7/ 7<.)"
+}
+
 @test "profile show: the template as it would be loaded; an unknown one is told" {
 	fw_ok firmware add "$ROOTFS" --name fw
 	fw_ok prepare fw --name box
