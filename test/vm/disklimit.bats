@@ -42,7 +42,7 @@ limits_hold() {
 	local id
 	fw_ok prepare fw --name box
 	in_box 'head -c 1500000 /dev/zero >/big; echo more >>/file; echo done'
-	assert_eq done "$output"
+	assert_eq 'done' "$output"
 	fw_ok set box rw_max=2M rw_files_max=100
 	FIRMWARED_APPARMOR=off FIRMWARED_USERNS=on limits_hold
 	FIRMWARED_APPARMOR=required FIRMWARED_USERNS=off limits_hold
