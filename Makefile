@@ -19,8 +19,8 @@ SHELL = /bin/bash
 GO := $(shell conf/find-go 2>/dev/null)
 VERSION ?= $(or $(shell git describe --tags --always --dirty 2>/dev/null),unknown)
 MD2MAN = $(GO) run github.com/cpuguy83/go-md2man/v2
-# The two slow ones boot whole distributions and run the break-out suite under emulation: make test-walls.
-slow_bats = test/vmwalls.bats test/inits.bats
+# The slow one boots whole distributions and runs the break-out suite under emulation: make test-walls.
+slow_bats = test/vmwalls.bats
 BATS ?= $(filter-out $(slow_bats),$(wildcard test/*.bats))
 
 config = firmwared/core/config
@@ -185,7 +185,7 @@ test-vm: build build/attempts build/apparmor.test
 test-escape:
 	@test/escape/table
 
-test-walls: build build/attempts build/apparmor.test
+test-walls: build build/attempts
 	@test/run-bats $(slow_bats)
 
 clean:

@@ -50,6 +50,13 @@ wait_until() {
 	[[ $status == 0 && $output != *'not ok'* ]]
 }
 
+@test "inside: profiles, and the walls of cgroup v2" {
+	make -s -C "$vm/../.." bin/firmwared build/apparmor.test 3>&-
+	run --separate-stderr "$vm/bats" --timeout 1400 "$vm/walls.bats"
+	printf '%s\n' "$output" "$stderr"
+	[[ $status == 0 && $output == *'ok 1 '* && $output != *'not ok'* ]]
+}
+
 @test "power cut: what was flushed is there at the next boot; streams apart; status 7" {
 	handle=$("$vm/run" --timeout 120 --background --disk "$dir/disk" -- \
 		sh -c 'echo kept >/var/lib/file; sync /var/lib/file; echo written; while :; do date >/var/lib/loop; done')

@@ -18,10 +18,7 @@ setup() {
 	head -c 3M /dev/urandom >"$BATS_TEST_TMPDIR/tree/large"
 	fw_ok firmware add "$BATS_TEST_TMPDIR/tree" --name fw
 }
-teardown() {
-	fw_teardown
-	umount "$BATS_TEST_TMPDIR/root"
-}
+teardown() { quota_teardown; }
 
 # in_box SCRIPT [OPTION...]
 in_box() {
@@ -34,7 +31,7 @@ grow='head -c 3000000 /dev/zero >/big || echo stopped'
 limits_hold() {
 	in_box "$grow; ls -s /big"
 	assert_has "$output" stopped
-	in_box 'i=0; rm /big; while : >/f$i; do i=$((i + 1)); done 2>/dev/null; rm /f*; echo $i'
+	in_box 'i=0; rm /big; while true >/f$i; do i=$((i + 1)); done 2>/dev/null; rm /f*; echo $i'
 	((output > 10 && output < 100)) || fail "$output $stderr"
 }
 

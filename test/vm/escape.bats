@@ -15,8 +15,8 @@ setup() {
 	escape_setup
 }
 teardown() {
-	escape_teardown
-	umount "$BATS_TEST_TMPDIR/root"
+	groups_of_the_machine rmdir
+	quota_teardown
 }
 
 @test "break-out: nothing gets through AppArmor" {
