@@ -134,7 +134,7 @@ on_terminal() { script -qec "stty rows 33 cols 77; '$FIRMWARED' --root '$FW_ROOT
 		exit 1
 	EOF
 	fw_ok drop --keep c a b --jobs 3
-	assert_eq "${ids[*]}" "$(sed 's,.*/,,' <<<"$output" | paste -sd' ')"
+	assert_eq "${ids[*]}" "$(awk -F/ '{print $NF}' <<<"$output" | paste -sd' ')"
 }
 
 # interrupted SIGNAL WANT TEXT: prepare of 8 by 2, of which two are ready and two are in their hooks.
