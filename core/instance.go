@@ -292,11 +292,15 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 	if err := m.UnloadUnusedProfiles(ctx); err != nil {
 		return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)
 	}
+	if err := m.noteDropped(inst.ID, dropped); err != nil {
+		return fmt.Errorf("cannot drop instance %s: %w", inst.Name, err)
+	}
+	fault.Point("drop.noted")
 	if err := m.store.Instances.Delete(inst.ID); err != nil {
 		return err
 	}
 	fault.Point("drop.forgotten")
-	return m.callMoment(context.WithoutCancel(ctx), dropped, nil)
+	return m.callDropped(ctx, inst.ID, dropped, nil)
 }
 
 func (m *Manager) keepLayer(inst *registry.Instance) error {

@@ -188,7 +188,7 @@ func (m *Manager) removeStray(ctx context.Context, id string) error {
 		return fmt.Errorf("%s is mounted, but no instance has it: unmount it", m.at.union(id))
 	}
 	m.leaveLowers(ctx, stray, union{Lowers: m.usedBy(id)}, reasonRecover)
-	return errors.Join(mount.RemoveAll(m.at.workspace(id)), mount.RemoveAll(m.at.runtime(id)))
+	return errors.Join(m.finishDropped(ctx, id), mount.RemoveAll(m.at.workspace(id)), mount.RemoveAll(m.at.runtime(id)))
 }
 
 // recoverFirmware finishes a removal, and takes away lowers that were never

@@ -47,7 +47,7 @@ steps() {
 		rollback_restart kill.done rollback.exchanged
 		clone freeze.frozen clone.copied union.mounted prepare.saved
 		drop drop.locked drop.condemned union.unmounting union.unmounted union.forgotten union.left drop.unmounted drop.emptied drop.emptied:2
-		drop drop.forgotten
+		drop drop.noted drop.forgotten
 		keep drop.kept drop.unmounted
 		force_drop kill.begun kill.done drop.condemned
 		remove remove.condemned lower.unmounting lower.unmounted lower.forgotten remove.unmounted remove.imageless remove.forgotten root.detached

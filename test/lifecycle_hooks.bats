@@ -254,6 +254,28 @@ supervisor_of() { jq .supervisor_pid "$FW_ROOT/run/instances/$(fw get "$1" id)/s
 	assert_eq '10-first dead|20-hangs dead|30-last dead' "$(paste -sd '|' "$LOG")"
 }
 
+@test "dropped: the hooks that a killed command did not get to are called by the next one, or by gc" {
+	local pid mend
+	moment_hook site/dropped.d/10-first
+	moment_hook site/dropped.d/20-hangs "touch '$W/here'; exec sleep 1000"
+	moment_hook site/dropped.d/30-last "echo \"\$FIRMWARED_NAME \$FIRMWARED_FIRMWARE_NAME\" >>'$LOG'"
+	firmware
+	for mend in 'firmware unmount fw' gc; do
+		fw_ok prepare fw --name box
+		"$FIRMWARED" --root "$FW_ROOT" drop box 3>&- &
+		pid=$!
+		wait_until 5 test -e "$W/here"
+		kill -KILL "$pid"
+		wait "$pid" || true
+		assert_eq '[]' "$(fw list --json)"
+		# shellcheck disable=SC2086 # words
+		fw_ok $mend
+		assert_eq '10-first dropped|20-hangs dropped|30-last dropped|box fw' "$(paste -sd '|' "$LOG")"
+		assert_eq '' "$(ls -A "$FW_ROOT/run/instances")"
+		rm "$W/here" "$LOG"
+	done
+}
+
 @test "run --rm that was detached from drops itself at the end, after dead" {
 	recorder dead dropped
 	firmware

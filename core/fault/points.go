@@ -18,6 +18,7 @@ var points = []string{
 	"drop.forgotten",
 	"drop.kept",
 	"drop.locked",
+	"drop.noted",
 	"drop.unmounted",
 	"freeze.frozen",
 	"init.dressed",
