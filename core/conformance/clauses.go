@@ -57,6 +57,7 @@ var clauses = []Clause{
 	{"no-process-left", both, true, false, "no process is left, but of a daemon between mount and unmount", noProcessLeft},
 	{"at-once", both, true, false, "four mounts at the same time, then four unmounts", atOnce},
 	{"remount-refreshes", union, true, false, "remount shows what changed below; without remount=live: 3", remountRefreshes},
+	{"pack", lower, true, false, "pack makes an image that mounts as the packed tree; without pack=yes: 3", packShows},
 	{"time-limits", nil, false, false, "every call ends within its time limit", timeLimits},
 }
 
