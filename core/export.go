@@ -34,7 +34,10 @@ func (m *Manager) Export(ctx context.Context, inst *registry.Instance, w io.Writ
 		var err error
 		// The skeleton is no part of the firmware.
 		if rw, lowers := m.at.rw(inst.ID), m.firmwareDirs(u); o.Changes {
-			err = rwlayer.Diff(ctx, rw, lowers, e.change)
+			err = rwlayer.DiffAndLinks(ctx, rw, lowers, e.change, e.unchanged)
+			if err == nil {
+				err = e.joinLinks()
+			}
 		} else {
 			err = rwlayer.Walk(ctx, append([]string{rw}, lowers...), e.add)
 		}
@@ -59,6 +62,30 @@ type exporter struct {
 	a     *treecopy.Archive
 	leave func(name, why string)
 	gone  string // below it there is nothing to tell
+	links []link // of those that are as they were
+}
+
+type link struct {
+	path string
+	stat unix.Stat_t
+}
+
+func (e *exporter) unchanged(path string, n *rwlayer.Node) {
+	e.links = append(e.links, link{path, n.Stat})
+}
+
+// joinLinks adds those names that stood for a file of the firmware and now are other
+// names of one that is in the layer.
+func (e *exporter) joinLinks() error {
+	for _, l := range e.links {
+		if strings.HasPrefix(path.Base(l.path), whiteoutPrefix) {
+			continue // it stays as it is below
+		}
+		if _, err := e.a.Link(entryName(l.path), &l.stat); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // A file of such a name in a layer means that the one without it is deleted

@@ -65,6 +65,18 @@ picture() {
 	assert_eq "$(stat -c %i "$out/data/file")" "$(stat -c %i "$out/data/hard")"
 }
 
+@test "--diff: a new name of a file of the firmware, which is as it was, is a link in the layer" {
+	local layer=$BATS_TEST_TMPDIR/layer.tar
+	inside 'ln /etc/firmware /etc/aname; ln /etc/group /etc/zname; ln -f /etc/passwd /data/hard; cat /bin/busybox >/dev/null'
+	fw_ok export box "$layer" --diff
+	tar -C "$tree" --numeric-owner -xpf "$layer"
+	assert_eq "$(stat -c '%i 2' "$tree/etc/firmware")" "$(stat -c '%i %h' "$tree/etc/aname")"
+	assert_eq "$(stat -c '%i 2' "$tree/etc/group")" "$(stat -c '%i %h' "$tree/etc/zname")"
+	assert_eq "$(stat -c '%i 2' "$tree/etc/passwd")" "$(stat -c '%i %h' "$tree/data/hard")"
+	diff <(picture "$FW_ROOT/workspaces/$(fw get box id)/union" | grep etc/) <(picture "$tree" | grep etc/)
+	assert_eq './data/hard ./etc/aname ./etc/firmware ./etc/group ./etc/passwd ./etc/zname' "$(tar -tf "$layer" | grep -v '/$' | sort | xargs)"
+}
+
 @test "merged: bsdtar reads it as well" {
 	change
 	fw_ok export box "$BATS_TEST_TMPDIR/box.tar"

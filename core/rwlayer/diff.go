@@ -53,6 +53,12 @@ const deepest = unix.PathMax / 2
 // Both must be as overlayfs keeps them, without redirect_dir and metacopy. Needs
 // CAP_SYS_ADMIN in the first user namespace, for trusted attributes.
 func Diff(ctx context.Context, rw string, lowers []string, emit func(Change) error) error {
+	return DiffAndLinks(ctx, rw, lowers, emit, func(string, *Node) {})
+}
+
+// DiffAndLinks is Diff that also tells of what equals the lowers' and has several names
+// in rw: one of them may be new.
+func DiffAndLinks(ctx context.Context, rw string, lowers []string, emit func(Change) error, linked func(path string, n *Node)) error {
 	upper, err := OpenLayers(rw)
 	if err != nil {
 		return err
@@ -71,7 +77,7 @@ func Diff(ctx context.Context, rw string, lowers []string, emit func(Change) err
 	if err != nil {
 		return err
 	}
-	d := &differ{ctx: ctx, emit: emit}
+	d := &differ{ctx: ctx, emit: emit, linked: linked}
 	if err := d.compare("/", before, after); err != nil {
 		return err
 	}
@@ -79,8 +85,9 @@ func Diff(ctx context.Context, rw string, lowers []string, emit func(Change) err
 }
 
 type differ struct {
-	ctx  context.Context
-	emit func(Change) error
+	ctx    context.Context
+	emit   func(Change) error
+	linked func(path string, n *Node)
 }
 
 // dir compares what is in a directory of rw with the lowers' twin, which is nil
@@ -181,6 +188,9 @@ func (d *differ) compare(path string, before, after *Node) error {
 		return fmt.Errorf("cannot compare %q: %w", path, err)
 	}
 	if len(kinds) == 0 {
+		if !after.IsDir() && after.Stat.Nlink > 1 {
+			d.linked(path, after)
+		}
 		return nil
 	}
 	return d.emit(Change{Path: path, What: Changed, Kinds: kinds, Before: before, After: after})

@@ -53,22 +53,14 @@ func (a *Archive) Add(name string, st *unix.Stat_t, o Object) (err error) {
 	if a.ctx.Err() != nil {
 		return context.Cause(a.ctx)
 	}
-	h := &tar.Header{
-		Format: tar.FormatPAX, Name: name, Uid: int(st.Uid), Gid: int(st.Gid), Mode: int64(st.Mode & 0o7777),
-		ModTime: time.Unix(st.Mtim.Sec, 0), PAXRecords: map[string]string{},
+	if done, err := a.Link(name, st); done || err != nil {
+		return err
 	}
-	if !a.newest.IsZero() && h.ModTime.After(a.newest) {
-		h.ModTime = a.newest
-	}
+	h := a.common(name, st)
 	if st.Nlink > 1 && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		id := [2]uint64{st.Dev, st.Ino}
-		if first, again := a.seen[id]; again {
-			h.Typeflag, h.Linkname = tar.TypeLink, first
-			return a.header(h)
-		}
 		defer func() {
 			if err == nil {
-				a.seen[id] = name
+				a.seen[[2]uint64{st.Dev, st.Ino}] = name
 			}
 		}()
 	}
@@ -98,6 +90,30 @@ func (a *Archive) Add(name string, st *unix.Stat_t, o Object) (err error) {
 		return nil
 	}
 	return a.header(h)
+}
+
+// common is what the headers of all kinds of objects have.
+func (a *Archive) common(name string, st *unix.Stat_t) *tar.Header {
+	h := &tar.Header{
+		Format: tar.FormatPAX, Name: name, Uid: int(st.Uid), Gid: int(st.Gid), Mode: int64(st.Mode & 0o7777),
+		ModTime: time.Unix(st.Mtim.Sec, 0), PAXRecords: map[string]string{},
+	}
+	if !a.newest.IsZero() && h.ModTime.After(a.newest) {
+		h.ModTime = a.newest
+	}
+	return h
+}
+
+// Link adds a name of a file that is in the stream under another one, and tells
+// whether it is.
+func (a *Archive) Link(name string, st *unix.Stat_t) (done bool, err error) {
+	first, again := a.seen[[2]uint64{st.Dev, st.Ino}]
+	if !again {
+		return false, nil
+	}
+	h := a.common(name, st)
+	h.Typeflag, h.Linkname = tar.TypeLink, first
+	return true, a.header(h)
 }
 
 func (a *Archive) attributes(h *tar.Header, o Object) error {
