@@ -111,6 +111,7 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 	if err := m.limitLayer(inst, diskLimitOf(props)); err != nil {
 		return spec, err
 	}
+	fault.Point("start.limited")
 	ids, confine, err := m.raiseWalls(ctx, inst, props, p)
 	if err != nil {
 		return spec, err

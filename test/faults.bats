@@ -31,7 +31,7 @@ steps() {
 		commit commit.begun commit.copied add.placed add.registered
 		prepare prepare.marked prepare.registered lower.marked lower.recorded lower.mounted lower.verified union.stood
 		prepare union.workspace union.recorded union.mounted union.verified prepare.mounted prepare.saved
-		start start.mounted start.ready launch.claimed launch.spawned launch.answered supervise.opened supervise.grouped
+		start start.limited start.mounted start.ready launch.claimed launch.spawned launch.answered supervise.opened supervise.grouped
 		start sandbox.cloned init.told init.entered init.pivoted init.dressed init.released supervise.executed supervise.started
 		restarted union.unmounting union.unmounted union.forgotten union.left union.recorded union.mounted union.verified start.mounted
 		end supervise.stopping supervise.ended supervise.emptied supervise.recorded

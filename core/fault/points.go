@@ -63,6 +63,7 @@ var points = []string{
 	"snapshot.condemned",
 	"snapshot.copied",
 	"snapshot.placed",
+	"start.limited",
 	"start.mounted",
 	"start.ready",
 	"supervise.emptied",
