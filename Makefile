@@ -62,12 +62,12 @@ build: bin/firmwared
 bin/firmwared: FORCE | go-version
 	@case '$(subst ','\'',$(CURDIR))' in *[:\ \"\'\\]*) \
 		echo 'cannot build in this directory: its name has a colon, quote, backslash or space, which lists of paths cannot hold' >&2; exit 1;; esac
-	@$(GO) build -trimpath -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
+	@$(GO) build -trimpath -tags urfave_cli_no_docs -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
 	@conf/check-trust $(CURDIR)/hooks
 
 # Dies at the step that FIRMWARED_FAULT names; see core/fault. Only for tests.
 build/firmwared-faults: FORCE | go-version
-	@mkdir -p build && $(GO) build -trimpath -tags faults -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
+	@mkdir -p build && $(GO) build -trimpath -tags faults,urfave_cli_no_docs -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
 
 # The break-out attempts of test/escape, static, to be run inside of instances.
 build/attempts: FORCE | go-version
@@ -92,7 +92,7 @@ example: | go-version
 
 # The installed program has other paths compiled in than the checkout's.
 install: man
-	$(GO) build -trimpath -ldflags "$(installed_ldflags)" -o build/installed/firmwared ./cmd/firmwared
+	$(GO) build -trimpath -tags urfave_cli_no_docs -ldflags "$(installed_ldflags)" -o build/installed/firmwared ./cmd/firmwared
 	$(GO) run -ldflags "$(installed_ldflags)" ./conf/gen example > build/installed/firmwared.toml
 	install -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(libexecdir)/firmwared/hooks' '$(DESTDIR)$(datadir)/firmwared/profiles' \
 		'$(DESTDIR)$(sysconfdir)/firmwared/hooks' '$(DESTDIR)$(sysconfdir)/firmwared/profiles' \

@@ -6,7 +6,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -15,9 +14,10 @@ import (
 
 	"firmwared/core/mount"
 	"firmwared/core/registry"
+	"firmwared/core/word"
 )
 
-var objectID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+var objectID = word.Form{First: "0-9a-f", Rest: "0-9a-f", Min: 12, Max: 12}
 
 // ids lists the objects that have an entry in one of the directories.
 func ids(dirs ...string) []string {

@@ -6,8 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"path/filepath"
-	"regexp"
 	"strings"
+
+	"firmwared/core/word"
 )
 
 // shortRoots is where state directories appear whose own path no mount option
@@ -17,7 +18,7 @@ const shortRoots = "/run/firmwared/roots"
 // hookPath is what the hook contract promises of every path it hands out, and
 // maxBase leaves room in its 200 bytes, and in the 255 of one mount option's
 // value, for the rest of a path and for a second lower.
-var hookPath = regexp.MustCompile(`^/[A-Za-z0-9/._-]*$`)
+var hookPath = word.Form{First: "/", Rest: "A-Za-z0-9/._-"}
 
 const maxBase = 64
 

@@ -6,13 +6,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
 	"firmwared/core/apparmor"
 	"firmwared/core/registry"
 	"firmwared/core/sandbox"
+	"firmwared/core/word"
 )
 
 // Property is one that the program itself reads. Any other name is the user's
@@ -47,7 +47,7 @@ var properties = []Property{
 	{Name: "net", Doc: "network: none (a loopback interface of its own) or host", check: oneOf("none", "host")},
 }
 
-var validKey = regexp.MustCompile(`^[a-z][a-z0-9_.-]{0,62}$`)
+var validKey = word.Form{First: "a-z", Rest: "a-z0-9_.-", Max: 63}
 
 // Properties lists the properties that mean something.
 func Properties() []Property { return slices.Clone(properties) }

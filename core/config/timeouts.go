@@ -4,15 +4,20 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"sort"
 	"strings"
 	"time"
+
+	"firmwared/core/word"
 )
 
 const longestTimeout = 24 * time.Hour
 
-var timeoutKey = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*(\.[a-z]+)?$`)
+// timeoutKey: the name of a hook, and maybe a dot and an action.
+func timeoutKey(key string) bool {
+	name, action, dot := strings.Cut(key, ".")
+	return hookName.MatchString(name) && (!dot || word.Form{First: "a-z", Rest: "a-z"}.MatchString(action))
+}
 
 // subKeyError says which key of a table was wrong, so that the file's line can
 // be told.
@@ -57,7 +62,7 @@ func addTimeouts(limits map[string]time.Duration, table map[string]any, above []
 			continue
 		}
 		key := strings.Join(path, ".")
-		if !timeoutKey.MatchString(key) {
+		if !timeoutKey(key) {
 			return &subKeyError{path, fmt.Errorf("must be named for a hook, or a hook and an action as in mount.unmount")}
 		}
 		if _, twice := limits[key]; twice {

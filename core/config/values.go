@@ -7,14 +7,15 @@ import (
 	"fmt"
 	"math"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
+
+	"firmwared/core/word"
 )
 
-var hookName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+var hookName = word.Form{First: "a-z0-9", Rest: "a-z0-9_-"}
 
 func checkHookName(s string) error {
 	if !hookName.MatchString(s) {
@@ -47,11 +48,16 @@ func oneOf(words ...string) func(string) error {
 
 // keyForm: one printable character, or ctrl- with a character that has a control
 // code: a letter or one of @ [ \ ] ^ _.
-var keyForm = regexp.MustCompile(`^(ctrl-[a-zA-Z@\[\\\]^_]|[!-~])$`)
+func keyForm(k string) bool {
+	if control, ok := strings.CutPrefix(k, "ctrl-"); ok {
+		return len(control) == 1 && ('@' <= control[0] && control[0] <= '_' || 'a' <= control[0] && control[0] <= 'z')
+	}
+	return len(k) == 1 && '!' <= k[0] && k[0] <= '~'
+}
 
 func checkKeys(s string) error {
 	for _, k := range strings.Split(s, ",") {
-		if !keyForm.MatchString(k) {
+		if !keyForm(k) {
 			return fmt.Errorf("%q: %q is no key; write a character or ctrl- and a letter or one of @[\\]^_", s, k)
 		}
 	}

@@ -9,11 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"firmwared/core/word"
 )
 
 // Description is what a hook says about itself.
@@ -56,8 +57,8 @@ const (
 )
 
 var (
-	optionPattern    = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,62}$`)
-	optionVarPattern = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,62}$`)
+	optionPattern    = word.Form{First: "a-z", Rest: "a-z0-9_-", Max: 63}
+	optionVarPattern = word.Form{First: "A-Z", Rest: "A-Z0-9_", Max: 63}
 )
 
 // OptionVar is the variable that carries an option of a firmware.

@@ -21,11 +21,12 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/word"
 )
 
 // Suffix ends the file name of every hook.
@@ -34,7 +35,7 @@ const Suffix = ".hook"
 // generic is the hook that takes what no other wants: it is asked last.
 const generic = "mount"
 
-var namePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)
+var namePattern = word.Form{First: "a-z0-9", Rest: "a-z0-9_-"}
 
 // ValidName says whether name can name a hook.
 func ValidName(name string) bool { return len(name) <= 200 && namePattern.MatchString(name) }

@@ -4,10 +4,11 @@ package hook
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"firmwared/core/word"
 )
 
 // Kind is what a variable's value must look like: one of some words, or a form. The zero Kind takes any text.
@@ -37,13 +38,13 @@ const (
 	maxValue    = 64 << 10 // the kernel's limit of one string is 128 KiB (MAX_ARG_STRLEN)
 )
 
-var forms = map[Form]*regexp.Regexp{
-	FormPath:  regexp.MustCompile(`^/[A-Za-z0-9/._-]*$`),
-	FormID:    regexp.MustCompile(`^[0-9a-f]{12}$`),
-	FormName:  regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`),
-	FormLabel: regexp.MustCompile(`^firmwared_[A-Za-z0-9._-]{1,64}$`),
+var forms = map[Form]word.Form{
+	FormPath:  {First: "/", Rest: "A-Za-z0-9/._-"},
+	FormID:    {First: "0-9a-f", Rest: "0-9a-f", Min: 12, Max: 12},
+	FormName:  {First: "A-Za-z0-9", Rest: "A-Za-z0-9._-", Max: 63},
+	FormLabel: {Prefix: "firmwared_", First: "A-Za-z0-9._-", Rest: "A-Za-z0-9._-", Max: 64},
 
-	FormNumber: regexp.MustCompile(`^[0-9]{1,10}$`),
+	FormNumber: {First: "0-9", Rest: "0-9", Max: 10},
 }
 
 // Check says what is wrong with a value, or "".

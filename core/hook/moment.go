@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"firmwared/core/word"
 )
 
 // Moment is a point in an instance's life at which life-cycle hooks are called.
@@ -42,14 +43,18 @@ func (d Dirs) MomentDirs(action string) []string {
 	return dirs
 }
 
-var (
-	momentName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$`)
-	leftOver   = regexp.MustCompile(`(~|\.bak|\.dpkg-[^.]*|\.rpm[^.]*)$`) // what editors and package managers leave
-)
+var momentName = word.Form{First: "A-Za-z0-9", Rest: "A-Za-z0-9._-", Max: 200}
+
+// leftOver: what editors and package managers leave.
+func leftOver(name string) bool {
+	ext := filepath.Ext(name)
+	return strings.HasSuffix(name, "~") || ext == ".bak" ||
+		strings.HasPrefix(ext, ".dpkg-") || strings.HasPrefix(ext, ".rpm")
+}
 
 // ValidMomentName says whether a file of this name is a life-cycle hook. Others are ignored.
 func ValidMomentName(name string) bool {
-	return momentName.MatchString(name) && !leftOver.MatchString(name)
+	return momentName.MatchString(name) && !leftOver(name)
 }
 
 // Moment returns the hooks of a moment in the order of their names. As with other hooks the first of a name decides,

@@ -9,10 +9,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"sort"
 	"strings"
 	"time"
+
+	"firmwared/core/word"
 )
 
 // Version is the schema version of the records written. A record with a higher
@@ -125,7 +126,7 @@ func (e *AmbiguousError) Error() string {
 	return fmt.Sprintf("%s %q is ambiguous: it fits %s", e.Kind, e.Key, strings.Join(e.Fits, ", "))
 }
 
-var validID = regexp.MustCompile(`^[0-9a-f]{12}$`)
+var validID = word.Form{First: "0-9a-f", Rest: "0-9a-f", Min: 12, Max: 12}
 
 // Table is the records of one kind. The zero value is of no use; see Open.
 type Table[T any, P record[T]] struct{ kind, dir string }
@@ -258,7 +259,7 @@ func isNotFound(err error) bool {
 
 func (t Table[T, P]) path(id string) string { return filepath.Join(t.dir, id+".json") }
 
-var validName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+var validName = word.Form{First: "A-Za-z0-9", Rest: "A-Za-z0-9._-", Max: 63}
 
 // CheckName says what is wrong with a name for a firmware or an instance. A
 // name is a host name too, so 63 characters are the limit.
