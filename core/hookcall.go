@@ -84,6 +84,9 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 		vars[key] = value
 	}
 	c.Vars = vars
+	if c.Plain && reason != reasonFailedMount && m.plainUnmount(c, point) {
+		return nil
+	}
 	err := m.callLayer(ctx, c)
 	var failed *hook.Error
 	busy := errors.As(err, &failed) && failed.Busy() && !mount.Free(point)
@@ -103,6 +106,13 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 		}
 	}
 	return err
+}
+
+// plainUnmount does by itself what a hook that said unmount=plain would do to one
+// mount that has nothing on record, and saves starting it. Whatever else there is,
+// a mount that is in use for instance, is the hook's to undo and to tell.
+func (m *Manager) plainUnmount(c hook.Call, point string) bool {
+	return !c.Daemon && empty(c.Vars[hook.VarState]) && mount.Unmount(point) == nil && mount.Free(point)
 }
 
 // firstOf names up to three holders.

@@ -30,6 +30,7 @@ type HookInfo struct {
 	Remount  string             `json:"remount"` // live, none, or empty without a union layer
 	Pack     bool               `json:"pack"`
 	Daemon   bool               `json:"daemon"`
+	Unmount  string             `json:"unmount"`    // plain: the program may do it without the hook; hook
 	Hides    []string           `json:"hides"`      // files of the same name in later directories
 	Limits   map[string]float64 `json:"timeouts_s"` // per action
 }
@@ -89,6 +90,10 @@ func (m *Manager) hookInfo(ctx context.Context, e hook.Entry) HookInfo {
 		return info
 	}
 	info.Summary, info.Pack, info.Daemon = d.Summary, d.Pack, d.Daemon
+	info.Unmount = "hook"
+	if d.Plain {
+		info.Unmount = "plain"
+	}
 	info.Layers = append(info.Layers, d.Layers...)
 	info.Formats = append(info.Formats, d.Formats...)
 	info.Requires = append(info.Requires, d.Requires...)

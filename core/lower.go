@@ -177,6 +177,7 @@ func (m *Manager) lowerCall(ctx context.Context, fw *registry.Firmware, l lower)
 		Object: "firmware " + fw.Name,
 		Vars:   vars,
 		Daemon: d.Daemon,
+		Plain:  d.Plain,
 		Scope:  m.at.key + "-lower-" + l.Firmware + "-" + l.Generation,
 	}, nil
 }

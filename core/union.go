@@ -247,6 +247,7 @@ func (m *Manager) unionCall(ctx context.Context, inst *registry.Instance, u unio
 			hook.VarConfinement: u.confinement(),
 		},
 		Daemon: d.Daemon,
+		Plain:  d.Plain,
 		Scope:  m.at.key + "-union-" + inst.ID,
 	}, nil
 }

@@ -219,7 +219,11 @@ hook_describe() {
 		printf 'remount=%s\n' "$word"
 	fi
 	! declare -F pack >/dev/null || printf 'pack=yes\n'
-	[[ ${HOOK_DAEMON:-no} != yes ]] || printf 'daemon=yes\n'
+	if [[ ${HOOK_DAEMON:-no} == yes ]]; then
+		printf 'daemon=yes\n'
+	elif ! declare -F lower_unmount union_unmount >/dev/null; then
+		printf 'unmount=plain\n' # what hook_default_unmount does when there is nothing on record
+	fi
 }
 
 hook_probe() {

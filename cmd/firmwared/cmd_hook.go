@@ -142,6 +142,7 @@ func hookShow(c *cli.Context) error {
 	field("remount", i.Remount)
 	field("pack", i.Pack)
 	field("daemon", i.Daemon)
+	field("unmount", i.Unmount)
 	var limits []string
 	for _, action := range slices.Sorted(maps.Keys(i.Limits)) {
 		limits = append(limits, fmt.Sprintf("%s %vs", action, i.Limits[action]))

@@ -51,6 +51,7 @@ var clauses = []Clause{
 	{"unmount-firmware-gone", lower, true, false, "unmount works when the firmware was renamed or removed", unmountFirmwareGone},
 	{"unmount-busy", both, true, false, "unmount of what is in use: 5, and nothing is lost", unmountBusy},
 	{"unmount-keeps-going", both, true, false, "unmount frees the mount point although its record is damaged", unmountKeepsGoing},
+	{"unmount-plain", both, true, false, "with unmount=plain, umount(2) undoes a mount that left FIRMWARED_STATE empty", unmountPlain},
 	{"foreign-device", lower, true, false, "unmount leaves a device on record alone that stands on another file", foreignDevice},
 	{"mount-failure", both, false, false, "a mount that cannot work fails, says why and leaves nothing", mountFailure},
 	{"term-mid-mount", both, true, false, "a mount ended by TERM, then unmount: nothing is left", termMidMount},

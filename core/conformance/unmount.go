@@ -227,6 +227,30 @@ func unmountKeepsGoing(k *kit, layer string) error {
 	return nil
 }
 
+// unmountPlain does what the program does in place of a hook that said unmount=plain.
+func unmountPlain(k *kit, layer string) error {
+	if !k.d.Plain {
+		return skipped("describe does not say unmount=plain")
+	}
+	o, err := k.mountedObject(layer)
+	if err != nil {
+		return err
+	}
+	if entries, err := os.ReadDir(o.at("state")); err != nil || len(entries) > 0 {
+		return errors.Join(err, o.unmounted()) // a record: the program asks the hook
+	}
+	if err := mount.Unmount(o.point()); err != nil {
+		return err
+	}
+	if err := o.free(); err != nil {
+		return fmt.Errorf("after a plain umount(2), with %s empty: %w", hook.VarState, err)
+	}
+	if err := o.unmounted(); err != nil {
+		return fmt.Errorf("unmount after a plain umount(2): %w", err)
+	}
+	return nil
+}
+
 // mountFailure offers what cannot be mounted.
 func mountFailure(k *kit, layer string) error {
 	type try struct {

@@ -28,6 +28,7 @@ type Description struct {
 	Live     bool     // remount=live: a running instance's union can be refreshed
 	Pack     bool     // pack=yes: can make an image of a directory
 	Daemon   bool     // may leave processes behind until its unmount
+	Plain    bool     // unmount=plain: umount(2) undoes a mount that left FIRMWARED_STATE empty
 }
 
 // DescribeError tells why a hook cannot be used: what it said about itself does not follow the contract.
@@ -168,6 +169,8 @@ func (d *Description) set(key, value string) (err error) {
 		d.Live, err = choice(key, value, "live", "none")
 	case "pack":
 		d.Pack, err = choice(key, value, "yes", "no")
+	case "unmount":
+		d.Plain, err = choice(key, value, "plain", "hook")
 	case "daemon":
 		d.Daemon, err = choice(key, value, "yes", "no")
 	}

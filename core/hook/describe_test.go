@@ -24,6 +24,7 @@ magic=257:7573746172
 magic=0x8000:01ff
 remount=live
 daemon=yes
+unmount=plain
 colour=green
 
 `
@@ -42,6 +43,7 @@ func TestParse(t *testing.T) {
 		Magic:    []Magic{{257, []byte("ustar")}, {0x8000, []byte{1, 255}}},
 		Live:     true,
 		Daemon:   true,
+		Plain:    true,
 	}
 	if !reflect.DeepEqual(d, want) {
 		t.Errorf("\n got %+v\nwant %+v", d, want)

@@ -35,6 +35,7 @@ type Call struct {
 	Object        string            // for messages: "firmware foo", "instance bar"
 	Vars          map[string]string // FIRMWARED_* of the object; see Env
 	Daemon        bool              // the hook may leave processes behind; they must not keep its stdout and stderr
+	Plain         bool              // the caller may unmount by itself: see Description
 	Scope         string            // with Daemon: names, uniquely on the machine, what Sweep ends
 	Line          func(string)      // gets each line of stdout as it comes, escaped; nothing of stdout is kept then
 
