@@ -221,7 +221,7 @@ hook_describe() {
 	! declare -F pack >/dev/null || printf 'pack=yes\n'
 	if [[ ${HOOK_DAEMON:-no} == yes ]]; then
 		printf 'daemon=yes\n'
-	elif ! declare -F lower_unmount union_unmount >/dev/null; then
+	elif ! declare -F lower_unmount >/dev/null && ! declare -F union_unmount >/dev/null; then
 		printf 'unmount=plain\n' # what hook_default_unmount does when there is nothing on record
 	fi
 }
