@@ -11,6 +11,10 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"firmwared/core/rename"
 )
 
 var bootID = sync.OnceValue(func() string {
@@ -75,7 +79,10 @@ func replace(path string, data []byte, sync bool) (err error) {
 	if err = errors.Join(err, tmp.Close()); err != nil {
 		return err
 	}
-	if err = os.Rename(tmp.Name(), path); err != nil || !sync {
+	if !sync {
+		return rename.Over(unix.AT_FDCWD, tmp.Name(), path)
+	}
+	if err = os.Rename(tmp.Name(), path); err != nil {
 		return err
 	}
 	return SyncDir(dir)

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/event"
+	"firmwared/core/rename"
 	"firmwared/core/sandbox"
 )
 
@@ -151,7 +152,7 @@ func (s *Status) save(dir *os.File) error {
 		err = closeErr
 	}
 	if err == nil {
-		err = unix.Renameat(at, temporary, at, statusFile)
+		err = rename.Over(at, temporary, statusFile)
 	}
 	if err != nil {
 		_ = unix.Unlinkat(at, temporary, 0)
