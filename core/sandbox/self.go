@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,13 +27,28 @@ func guardedSelf() (*os.File, error) {
 	return file, nil
 }
 
-// lowestSelf is above every number that files of a child are given.
-const lowestSelf = 256
+// lowestAside is above every number that a child's files, which are open by now, have
+// here, are given there, or are moved to on the way (syscall.forkAndExecInChild). A
+// fixed one would be 64 or more, and then a process with threads waits for an RCU grace
+// period, 10 ms, for a larger table of descriptors (expand_files, fs/file.c).
+func lowestAside() int {
+	highest := 0
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 256
+	}
+	for _, entry := range entries {
+		if n, err := strconv.Atoi(entry.Name()); err == nil {
+			highest = max(highest, n)
+		}
+	}
+	return 2*highest + 2
+}
 
 // aside moves a descriptor out of the way of a child's own.
 func aside(fd int, name string) (*os.File, error) {
 	defer unix.Close(fd)
-	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowestSelf)
+	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowestAside())
 	if err != nil {
 		return nil, err
 	}
