@@ -13,6 +13,7 @@ import (
 
 	"firmwared/core"
 	"firmwared/core/config"
+	"firmwared/core/fault"
 )
 
 // version is set by the Makefile.
@@ -177,5 +178,6 @@ func enter(c *cli.Context) (*core.Manager, error) {
 		m.Close()
 		return nil, err
 	}
+	fault.Trace("entered")
 	return m, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"firmwared/core"
 	"firmwared/core/conformance"
+	"firmwared/core/fault"
 	"firmwared/core/sandbox"
 	"firmwared/core/supervisor"
 )
@@ -35,5 +36,7 @@ func main() {
 			}
 		}
 	}
-	os.Exit(run(os.Args))
+	status := run(os.Args)
+	fault.Trace("exit")
+	os.Exit(status)
 }

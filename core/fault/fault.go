@@ -3,7 +3,7 @@
 //go:build !faults
 
 // Package fault names the steps between which a command may die. In the usual
-// build it is nothing. In one made with the tag "faults" the process dies, as by
+// build they only tell their time (FIRMWARED_TRACE, see Trace). In one made with the tag "faults" the process dies, as by
 // kill -9, at the step that the environment names (see points.go for the names):
 //
 //	FIRMWARED_FAULT=NAME[:N]       at the Nth time (the first) that a process gets there
@@ -15,7 +15,7 @@
 package fault
 
 // Point is a step: all before it is done, nothing after it is begun.
-func Point(string) {}
+func Point(name string) { Trace(name) }
 
 // Env is what a process of this program needs in its environment to die at its
 // own steps.

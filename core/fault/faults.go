@@ -54,6 +54,7 @@ func init() {
 
 // Point dies here if it is the step to die at.
 func Point(name string) {
+	Trace(name)
 	if name != armed || seen.Add(1) != nth {
 		return
 	}

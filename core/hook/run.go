@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/fault"
 )
 
 // Runner calls hooks. The zero value of each field but Lib is usable.
@@ -71,6 +73,7 @@ func (r *Runner) Run(ctx context.Context, c Call) ([]byte, error) {
 	start := time.Now()
 
 	p, err := r.start(ctx, &c, env, marks, out.write, talk.write)
+	fault.Trace("hook " + c.Hook.Name + " " + c.Action + " started")
 	if err != nil {
 		failure.Err = err
 	} else {
@@ -79,6 +82,7 @@ func (r *Runner) Run(ctx context.Context, c Call) ([]byte, error) {
 		out.close()
 		talk.close()
 	}
+	fault.Trace("hook " + c.Hook.Name + " " + c.Action + " ended")
 	failure.Took, failure.Stderr, failure.Flood = time.Since(start), talk.tail.last(), out.flood
 	result := Line{Kind: LineResult, Took: failure.Took, Exit: failure.Exit}
 	if failure.Exit != ExitDone || failure.Flood || len(failure.Left) > 0 {
