@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 
 	"golang.org/x/sys/unix"
@@ -27,28 +28,44 @@ func guardedSelf() (*os.File, error) {
 	return file, nil
 }
 
-// lowestAside is above every number that a child's files, which are open by now, have
-// here, are given there, or are moved to on the way (syscall.forkAndExecInChild). A
-// fixed one would be 64 or more, and then a process with threads waits for an RCU grace
-// period, 10 ms, for a larger table of descriptors (expand_files, fs/file.c).
-func lowestAside() int {
-	highest := 0
-	entries, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return 256
+// asideOf returns a number for a descriptor that stays out of the way of a child's
+// files, which are all among open, in ascending order: it is none that they are given
+// in the child, nor one that they are moved to on the way, which are those right above
+// the highest of them (syscall.forkAndExecInChild). Mostly it is below 64: for a larger
+// table of descriptors a process with threads waits for an RCU grace period, 10 ms or
+// so (expand_files, fs/file.c), and what the caller left open may be far above.
+func asideOf(open []int) int {
+	at := 2*len(open) + 2
+	for _, fd := range open {
+		if fd > at {
+			break
+		}
+		at = max(at, 2*fd+2)
 	}
+	return at
+}
+
+// openNumbers are the descriptors that this process has, in ascending order.
+func openNumbers() ([]int, error) {
+	entries, err := os.ReadDir("/proc/self/fd")
+	var open []int
 	for _, entry := range entries {
 		if n, err := strconv.Atoi(entry.Name()); err == nil {
-			highest = max(highest, n)
+			open = append(open, n)
 		}
 	}
-	return 2*highest + 2
+	slices.Sort(open)
+	return open, err
 }
 
 // aside moves a descriptor out of the way of a child's own.
 func aside(fd int, name string) (*os.File, error) {
 	defer unix.Close(fd)
-	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, lowestAside())
+	open, err := openNumbers()
+	if err != nil {
+		return nil, err
+	}
+	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, asideOf(open))
 	if err != nil {
 		return nil, err
 	}
