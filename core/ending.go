@@ -41,8 +41,10 @@ func (m *Manager) arrangeEnd(inst *registry.Instance, spec *supervisor.Spec, det
 	if !due && !inst.Ephemeral {
 		return nil, nil
 	}
-	if mark, err = m.store.Begin("instance." + inst.ID); err != nil {
-		return nil, err
+	if detached || !m.runsHere(inst.ID) {
+		if mark, err = m.store.Begin("instance." + inst.ID); err != nil {
+			return nil, err
+		}
 	}
 	var pending pendingEnd
 	if detached {
@@ -95,7 +97,7 @@ func (m *Manager) beginDetached(ctx context.Context, inst *registry.Instance, sp
 }
 
 // beginHere is begin for a start under this process, which holds the mark until
-// EndRun.
+// EndRun, if it has none from the prepare of an ephemeral instance.
 func (m *Manager) beginHere(ctx context.Context, inst *registry.Instance, spec supervisor.Spec, streams supervisor.Streams) (run *supervisor.Handle, err error) {
 	mark, err := m.begin(ctx, inst, spec, false, func(spec supervisor.Spec) (pid int, err error) {
 		if run, err = supervisor.Begin(ctx, spec, streams); err != nil {
@@ -108,9 +110,7 @@ func (m *Manager) beginHere(ctx context.Context, inst *registry.Instance, spec s
 		return nil, errors.Join(err, waitErr)
 	}
 	if mark != nil {
-		if other, had := m.runs.Swap(inst.ID, mark); had { // of the prepare of an ephemeral instance
-			other.(*registry.Mark).End()
-		}
+		m.runs.Store(inst.ID, mark)
 	}
 	return run, err
 }

@@ -87,8 +87,9 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst re
 		return nil, err
 	}
 	fault.Point("prepare.marked")
-	// Until it is ready an instance is a half-made one, which recover removes.
-	inst.Removing = true
+	// Until it is ready an instance is a half-made one, which recover removes. An
+	// ephemeral one is that already for as long as its run's mark is not alive.
+	inst.Removing = !inst.Ephemeral
 	if err := m.registerInstance(ctx, fw, &inst); err != nil {
 		lock.Remove()
 		return nil, err
@@ -99,7 +100,7 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst re
 		fault.Point("prepare.mounted")
 		err = m.moment(ctx, hook.ActionPrepared, &inst, nil)
 	}
-	if err == nil {
+	if err == nil && inst.Removing {
 		inst.Removing = false
 		err = m.store.Instances.Save(&inst)
 	}
@@ -113,6 +114,22 @@ func (m *Manager) prepareOne(ctx context.Context, fw *registry.Firmware, inst re
 	m.tellInstance(event.Prepared, &inst)
 	lock.Unlock()
 	return &inst, nil
+}
+
+// markInstance marks an operation on an instance, unless this process runs it and
+// has a mark on it anyway: then it returns nil, which ends nothing.
+func (m *Manager) markInstance(id string) (*registry.Mark, error) {
+	if m.runsHere(id) {
+		return nil, nil
+	}
+	return m.store.Begin("instance." + id)
+}
+
+// runsHere tells whether this process has a mark on an instance from its prepare,
+// or start, until EndRun is done with it.
+func (m *Manager) runsHere(id string) bool {
+	_, ours := m.runs.Load(id)
+	return ours
 }
 
 // errGoing says that a firmware is no longer there for a new instance.
@@ -173,7 +190,7 @@ type DropOptions struct {
 // Drop unmounts and removes an instance. With Keep it returns where its rw layer
 // is now. Needs Enter.
 func (m *Manager) Drop(ctx context.Context, inst *registry.Instance, o DropOptions) (kept string, err error) {
-	mark, err := m.store.Begin("instance." + inst.ID)
+	mark, err := m.markInstance(inst.ID)
 	if err != nil && !isFull(err) {
 		return "", err
 	}
@@ -251,6 +268,11 @@ func (m *Manager) removeAndTell(ctx context.Context, inst *registry.Instance, su
 // without a record.
 func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 	full := false
+	// Nobody but the run that waits for it has use for an ephemeral instance: with that
+	// run's mark dead it goes without being told to.
+	if inst.Ephemeral && m.runsHere(inst.ID) && !inst.Keep {
+		inst.Removing = true
+	}
 	if !inst.Removing {
 		inst.Removing = true
 		if err := m.store.Instances.Save(inst); isFull(err) {

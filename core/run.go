@@ -65,9 +65,11 @@ func (m *Manager) PrepareToRun(ctx context.Context, key string, add AddOptions, 
 // hooks of dead.d, and the drop of an ephemeral instance. With detached it goes
 // on, and its supervisor will see to that.
 func (m *Manager) EndRun(ctx context.Context, inst *registry.Instance, detached bool) error {
-	if mark, ok := m.runs.LoadAndDelete(inst.ID); ok {
-		defer mark.(*registry.Mark).End()
-	}
+	defer func() {
+		if mark, ok := m.runs.LoadAndDelete(inst.ID); ok {
+			mark.(*registry.Mark).End()
+		}
+	}()
 	if detached {
 		return nil
 	}

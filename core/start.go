@@ -95,7 +95,7 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		return spec, err
 	}
 
-	mark, err := m.store.Begin("instance." + inst.ID)
+	mark, err := m.markInstance(inst.ID)
 	if err != nil {
 		return spec, err
 	}
