@@ -84,6 +84,10 @@ func (m *Manager) askHooks(ctx context.Context, fw *registry.Firmware) (hook.Hoo
 		if !d.MayTake(source) {
 			continue
 		}
+		if d.Takes(source) {
+			m.warn(failed...)
+			return h, d, nil
+		}
 		mine, said, err := m.probe(ctx, h, fw)
 		switch {
 		case ctx.Err() != nil:

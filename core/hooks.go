@@ -17,22 +17,23 @@ import (
 // HookInfo is what is shown of a hook; the names in JSON are promised. What a hook says of itself is empty unless
 // State is ok.
 type HookInfo struct {
-	Name     string             `json:"name"`
-	Path     string             `json:"path"`
-	State    string             `json:"state"`   // ok, refused (not trusted), broken (describe does not work), masked
-	Problem  string             `json:"problem"` // why it is not ok
-	Layers   []string           `json:"layers"`
-	Summary  string             `json:"summary"`
-	Formats  []string           `json:"formats"`
-	Requires []string           `json:"requires"`
-	Options  []string           `json:"options"`
-	Magic    []string           `json:"magic"`
-	Remount  string             `json:"remount"` // live, none, or empty without a union layer
-	Pack     bool               `json:"pack"`
-	Daemon   bool               `json:"daemon"`
-	Unmount  string             `json:"unmount"`    // plain: the program may do it without the hook; hook
-	Hides    []string           `json:"hides"`      // files of the same name in later directories
-	Limits   map[string]float64 `json:"timeouts_s"` // per action
+	Name      string             `json:"name"`
+	Path      string             `json:"path"`
+	State     string             `json:"state"`   // ok, refused (not trusted), broken (describe does not work), masked
+	Problem   string             `json:"problem"` // why it is not ok
+	Layers    []string           `json:"layers"`
+	Summary   string             `json:"summary"`
+	Formats   []string           `json:"formats"`
+	Requires  []string           `json:"requires"`
+	Options   []string           `json:"options"`
+	Magic     []string           `json:"magic"`
+	Remount   string             `json:"remount"` // live, none, or empty without a union layer
+	Pack      bool               `json:"pack"`
+	Daemon    bool               `json:"daemon"`
+	Directory string             `json:"directory"`  // all, none, or ask: whose directories are
+	Unmount   string             `json:"unmount"`    // plain: the program may do it without the hook; hook
+	Hides     []string           `json:"hides"`      // files of the same name in later directories
+	Limits    map[string]float64 `json:"timeouts_s"` // per action
 }
 
 // Hooks looks at every name in the hook directories. The error names directories that cannot be read.
@@ -90,6 +91,9 @@ func (m *Manager) hookInfo(ctx context.Context, e hook.Entry) HookInfo {
 		return info
 	}
 	info.Summary, info.Pack, info.Daemon = d.Summary, d.Pack, d.Daemon
+	if info.Directory = d.Directory; d.Directory == "" {
+		info.Directory = "ask"
+	}
 	info.Unmount = "hook"
 	if d.Plain {
 		info.Unmount = "plain"

@@ -11,6 +11,7 @@
 #	HOOK_REQUIRES='tool:T fs:F...'   looked at before each mount as well: exit 4 names what is missing
 #	HOOK_OPTIONS='key...'            their values come as FIRMWARED_OPT_<KEY>
 #	HOOK_MAGIC='OFFSET:HEX...'       and there needs to be no probe function
+#	HOOK_DIRECTORY=none              no directory is its own (or all): it is not asked about one
 #	HOOK_VARS='FIRMWARED_NAME...'    what a mount uses besides those that each has: 2 without
 #	HOOK_DAEMON=yes                  processes may stay until the unmount
 #	probe() { ...; }                 true: mine
@@ -211,6 +212,7 @@ hook_describe() {
 	[[ -z ${HOOK_FORMATS:-} ]] || printf 'formats=%s\n' "$HOOK_FORMATS"
 	[[ -z ${HOOK_REQUIRES:-} ]] || printf 'requires=%s\n' "$HOOK_REQUIRES"
 	[[ -z ${HOOK_OPTIONS:-} ]] || printf 'option=%s\n' "$HOOK_OPTIONS"
+	[[ -z ${HOOK_DIRECTORY:-} ]] || printf 'directory=%s\n' "$HOOK_DIRECTORY"
 	for word in ${HOOK_MAGIC:-}; do
 		printf 'magic=%s\n' "$word"
 	done

@@ -139,6 +139,7 @@ func hookShow(c *cli.Context) error {
 	field("requires", strings.Join(i.Requires, " "))
 	field("options", strings.Join(i.Options, " "))
 	field("magic", strings.Join(i.Magic, " "))
+	field("directory", i.Directory)
 	field("remount", i.Remount)
 	field("pack", i.Pack)
 	field("daemon", i.Daemon)

@@ -35,6 +35,7 @@ var clauses = []Clause{
 	{"no-environment", nil, false, false, "without any environment it fails and does nothing", noEnvironment},
 	{"probe-mine", lower, false, false, "probe of the sample: 0", probeMine},
 	{"probe-not-mine", lower, false, false, "probe of what cannot be the hook's: 3", probeNotMine},
+	{"probe-directory", lower, false, false, "probe of a directory says what describe announced of directories", probeDirectory},
 	{"probe-pure", lower, false, false, "probe changes nothing and prints nothing", probePure},
 	{"mount-shows", both, false, false, "mount shows the firmware, or the merged tree that keeps writes in rw", mountShows},
 	{"mount-read-only", both, true, false, "a lower is mounted read-only, a union writable", mountReadOnly},

@@ -54,6 +54,26 @@ func probeNotMine(k *kit, _ string) error {
 	return nil
 }
 
+// probeDirectory: the program does not ask a hook that announced what it would say.
+func probeDirectory(k *kit, _ string) error {
+	if k.d.Directory == "" {
+		return skipped("describe does not say directory=all or none")
+	}
+	dir := filepath.Join(k.dir, "directory")
+	err := os.Mkdir(dir, 0o755)
+	if err == nil {
+		err = writeFile(filepath.Join(dir, "file"), "content\n")
+	}
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	if k.d.Directory == hook.DirectoryAll {
+		return k.probe(dir).done()
+	}
+	return k.probe(dir).is(hook.ExitNotMine)
+}
+
 // takes says whether the hook can mount a firmware.
 func (k *kit) takes(path string) bool {
 	o, err := k.object(hook.LayerLower)

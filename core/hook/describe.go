@@ -19,16 +19,17 @@ import (
 
 // Description is what a hook says about itself.
 type Description struct {
-	Layers   []string // of those that this version of the contract knows; never empty
-	Summary  string
-	Formats  []string
-	Requires []string
-	Options  []string // keys, as in --option KEY=VALUE
-	Magic    []Magic  // any of them may match
-	Live     bool     // remount=live: a running instance's union can be refreshed
-	Pack     bool     // pack=yes: can make an image of a directory
-	Daemon   bool     // may leave processes behind until its unmount
-	Plain    bool     // unmount=plain: umount(2) undoes a mount that left FIRMWARED_STATE empty
+	Layers    []string // of those that this version of the contract knows; never empty
+	Summary   string
+	Formats   []string
+	Requires  []string
+	Options   []string // keys, as in --option KEY=VALUE
+	Magic     []Magic  // any of them may match
+	Live      bool     // remount=live: a running instance's union can be refreshed
+	Pack      bool     // pack=yes: can make an image of a directory
+	Daemon    bool     // may leave processes behind until its unmount
+	Directory string   // directory=all, none: it takes each one, or no one; "": it has to be asked
+	Plain     bool     // unmount=plain: umount(2) undoes a mount that left FIRMWARED_STATE empty
 }
 
 // DescribeError tells why a hook cannot be used: what it said about itself does not follow the contract.
@@ -70,10 +71,24 @@ func OptionVar(key string) string {
 // HasLayer says whether the hook can do that layer.
 func (d Description) HasLayer(layer string) bool { return slices.Contains(d.Layers, layer) }
 
+// What a hook may say of directories.
+const (
+	DirectoryAll  = "all"
+	DirectoryNone = "none"
+)
+
 // MayTake says whether the source of a firmware can be this hook's at all, so that its probe is worth a call. A hook
 // that announced magics takes images that have one of them, and nothing else. source is nil for a directory.
 func (d Description) MayTake(source io.ReaderAt) bool {
-	return len(d.Magic) == 0 || source != nil && d.match(source)
+	if source == nil {
+		return len(d.Magic) == 0 && d.Directory != DirectoryNone
+	}
+	return len(d.Magic) == 0 || d.match(source)
+}
+
+// Takes says whether the source is the hook's without asking it.
+func (d Description) Takes(source io.ReaderAt) bool {
+	return source == nil && len(d.Magic) == 0 && d.Directory == DirectoryAll
 }
 
 func (d Description) match(image io.ReaderAt) bool {
@@ -169,6 +184,12 @@ func (d *Description) set(key, value string) (err error) {
 		d.Live, err = choice(key, value, "live", "none")
 	case "pack":
 		d.Pack, err = choice(key, value, "yes", "no")
+	case "directory":
+		if d.Directory = value; value == "ask" {
+			d.Directory = ""
+			break
+		}
+		_, err = choice(key, value, DirectoryAll, DirectoryNone)
 	case "unmount":
 		d.Plain, err = choice(key, value, "plain", "hook")
 	case "daemon":

@@ -25,6 +25,7 @@ magic=0x8000:01ff
 remount=live
 daemon=yes
 unmount=plain
+directory=all
 colour=green
 
 `
@@ -35,15 +36,16 @@ func TestParse(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Description{
-		Layers:   []string{"lower", "union"},
-		Summary:  "a format = with an equals sign",
-		Formats:  []string{"tar", "cpio", "zip"},
-		Requires: []string{"tool:tar", "fs:overlay"},
-		Options:  []string{"partition", "root-hash"},
-		Magic:    []Magic{{257, []byte("ustar")}, {0x8000, []byte{1, 255}}},
-		Live:     true,
-		Daemon:   true,
-		Plain:    true,
+		Layers:    []string{"lower", "union"},
+		Summary:   "a format = with an equals sign",
+		Formats:   []string{"tar", "cpio", "zip"},
+		Requires:  []string{"tool:tar", "fs:overlay"},
+		Options:   []string{"partition", "root-hash"},
+		Magic:     []Magic{{257, []byte("ustar")}, {0x8000, []byte{1, 255}}},
+		Live:      true,
+		Daemon:    true,
+		Directory: DirectoryAll,
+		Plain:     true,
 	}
 	if !reflect.DeepEqual(d, want) {
 		t.Errorf("\n got %+v\nwant %+v", d, want)
