@@ -112,7 +112,8 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	if err != nil {
 		return nil, stage("clone", "the init stage", err)
 	}
-	defer self.Close()
+	// The last use of a detached mount waits for an RCU grace period (namespace_unlock).
+	defer func() { go self.Close() }()
 	program := fmt.Sprintf("/proc/self/fd/%d", self.Fd())
 	var child *os.Process
 	spawn := func() (err error) {
