@@ -30,7 +30,14 @@ own_is() {
 @test "describe: the least, and everything" {
 	with_lib <<<'lower_mount() { :; }'
 	own_is 0 describe -
-	assert_eq $'api=1\nlayers=lower\nsummary=a test' "$output"
+	assert_eq $'api=1\nlayers=lower\nsummary=a test\nunmount=plain' "$output"
+	with_lib <<-'EOF'
+		HOOK_DIRECTORY=none
+		lower_mount() { :; }
+		lower_unmount() { :; }
+	EOF
+	own_is 0 describe -
+	assert_eq $'api=1\nlayers=lower\nsummary=a test\ndirectory=none' "$output"
 	with_lib <<-'EOF'
 		HOOK_FORMATS='x y' HOOK_REQUIRES='tool:sh fs:proc' HOOK_OPTIONS='one two' HOOK_MAGIC='0:00ff 8:aa' HOOK_DAEMON=yes
 		lower_mount() { :; }
