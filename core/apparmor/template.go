@@ -10,7 +10,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -22,11 +21,10 @@ const suffix = ".profile"
 // templateLimit is far above any profile written by hand.
 const templateLimit = 1 << 20
 
-var validName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
-
 // CheckName refuses what cannot be the name of a template.
 func CheckName(name string) error {
-	if !validName.MatchString(name) {
+	rest := strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789_-")
+	if name == "" || len(name) > 63 || rest != "" || name[0] == '_' || name[0] == '-' {
 		return fmt.Errorf("%q is no name of a profile template (a-z, 0-9, _ and -)", name)
 	}
 	return nil
