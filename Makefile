@@ -24,12 +24,14 @@ slow_bats = test/vmwalls.bats
 BATS ?= $(filter-out $(slow_bats),$(wildcard test/*.bats))
 
 config = firmwared/core/config
+# What both programs are told: they work together only if it is the same.
+small_ldflags = -s -w -X 'firmwared/core/sandbox.Build=$(VERSION)'
 # What the program is told at build time: $(1) hook directories, $(2) profile
-# directories, $(3) configuration file.
-ldflags = -s -w -X 'main.version=$(VERSION)' -X '$(config).DefaultHookDirs=$(1)' \
+# directories, $(3) configuration file, $(4) the file of firmwared-supervise.
+ldflags = $(small_ldflags) -X 'main.version=$(VERSION)' -X '$(config).DefaultSupervise=$(4)' -X '$(config).DefaultHookDirs=$(1)' \
 	-X '$(config).DefaultProfileDirs=$(2)' -X '$(config).DefaultFile=$(3)'
-checkout_ldflags = $(call ldflags,/etc/firmwared/hooks:$(CURDIR)/hooks,/etc/firmwared/profiles:$(CURDIR)/profiles,/etc/firmwared/firmwared.toml)
-installed_ldflags = $(call ldflags,$(sysconfdir)/firmwared/hooks:$(libexecdir)/firmwared/hooks,$(sysconfdir)/firmwared/profiles:$(datadir)/firmwared/profiles,$(sysconfdir)/firmwared/firmwared.toml)
+checkout_ldflags = $(call ldflags,/etc/firmwared/hooks:$(CURDIR)/hooks,/etc/firmwared/profiles:$(CURDIR)/profiles,/etc/firmwared/firmwared.toml,$(CURDIR)/bin/firmwared-supervise)
+installed_ldflags = $(call ldflags,$(sysconfdir)/firmwared/hooks:$(libexecdir)/firmwared/hooks,$(sysconfdir)/firmwared/profiles:$(datadir)/firmwared/profiles,$(sysconfdir)/firmwared/firmwared.toml,$(libexecdir)/firmwared/firmwared-supervise)
 
 export CGO_ENABLED ?= 0
 
@@ -63,11 +65,13 @@ bin/firmwared: FORCE | go-version
 	@case '$(subst ','\'',$(CURDIR))' in *[:\ \"\'\\]*) \
 		echo 'cannot build in this directory: its name has a colon, quote, backslash or space, which lists of paths cannot hold' >&2; exit 1;; esac
 	@$(GO) build -trimpath -tags urfave_cli_no_docs -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
+	@$(GO) build -trimpath -ldflags "$(small_ldflags)" -o bin/firmwared-supervise ./cmd/firmwared-supervise
 	@conf/check-trust $(CURDIR)/hooks
 
 # Dies at the step that FIRMWARED_FAULT names; see core/fault. Only for tests.
 build/firmwared-faults: FORCE | go-version
-	@mkdir -p build && $(GO) build -trimpath -tags faults,urfave_cli_no_docs -ldflags "$(checkout_ldflags)" -o $@ ./cmd/firmwared
+	@mkdir -p build && $(GO) build -trimpath -tags faults -ldflags "$(small_ldflags)" -o $@-supervise ./cmd/firmwared-supervise
+	@$(GO) build -trimpath -tags faults,urfave_cli_no_docs -ldflags "$(checkout_ldflags) -X '$(config).DefaultSupervise=$(CURDIR)/$@-supervise'" -o $@ ./cmd/firmwared
 
 # The break-out attempts of test/escape, static, to be run inside of instances.
 build/attempts: FORCE | go-version
@@ -93,12 +97,14 @@ example: | go-version
 # The installed program has other paths compiled in than the checkout's.
 install: man
 	$(GO) build -trimpath -tags urfave_cli_no_docs -ldflags "$(installed_ldflags)" -o build/installed/firmwared ./cmd/firmwared
+	$(GO) build -trimpath -ldflags "$(small_ldflags)" -o build/installed/firmwared-supervise ./cmd/firmwared-supervise
 	$(GO) run -ldflags "$(installed_ldflags)" ./conf/gen example > build/installed/firmwared.toml
 	install -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(libexecdir)/firmwared/hooks' '$(DESTDIR)$(datadir)/firmwared/profiles' \
 		'$(DESTDIR)$(sysconfdir)/firmwared/hooks' '$(DESTDIR)$(sysconfdir)/firmwared/profiles' \
 		'$(DESTDIR)$(docdir)' '$(DESTDIR)$(mandir)/man1' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man7' \
 		'$(DESTDIR)$(bashcompdir)' '$(DESTDIR)$(zshcompdir)' '$(DESTDIR)$(fishcompdir)'
 	install -m 0755 build/installed/firmwared '$(DESTDIR)$(bindir)/firmwared'
+	install -m 0755 build/installed/firmwared-supervise '$(DESTDIR)$(libexecdir)/firmwared'
 	install -m 0755 hooks/*.hook '$(DESTDIR)$(libexecdir)/firmwared/hooks'
 	install -m 0644 hooks/lib.bash '$(DESTDIR)$(libexecdir)/firmwared/hooks'
 	for f in profiles/*; do [ ! -f "$$f" ] || install -m 0644 "$$f" '$(DESTDIR)$(datadir)/firmwared/profiles' || exit 1; done

@@ -38,6 +38,7 @@ func (m *Manager) Exec(ctx context.Context, inst *registry.Instance, o ExecOptio
 	}
 	w, _ := m.readWalls(inst.ID) // as they were raised: properties may have been set since
 	command, err := supervisor.Exec(ctx, m.at.runtime(inst.ID), sandbox.Spec{
+		Program:  smallProgram(),
 		Root:     m.at.union(inst.ID),
 		Args:     o.Args,
 		Env:      append(append([]string{}, props["env"]...), o.Env...),

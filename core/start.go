@@ -178,6 +178,7 @@ func (m *Manager) sandbox(inst *registry.Instance, props map[string][]string, o 
 		o.Rows, o.Cols = 24, 80 // until somebody with a window of his own attaches
 	}
 	return sandbox.Spec{
+		Program:   smallProgram(),
 		Root:      m.at.union(inst.ID),
 		Hostname:  name,
 		Args:      args,

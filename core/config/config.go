@@ -22,10 +22,13 @@ import (
 // -ldflags "-X firmwared/core/config.DefaultHookDirs=...". Lists are separated
 // by colons, as in the environment.
 var (
-	DefaultFile        = "/etc/firmwared/firmwared.toml"
-	DefaultStateDir    = "/var/lib/firmwared"
-	DefaultRunDir      = "/run/firmwared"
-	DefaultHookDirs    = "/etc/firmwared/hooks:/usr/libexec/firmwared/hooks"
+	DefaultFile     = "/etc/firmwared/firmwared.toml"
+	DefaultStateDir = "/var/lib/firmwared"
+	DefaultRunDir   = "/run/firmwared"
+	DefaultHookDirs = "/etc/firmwared/hooks:/usr/libexec/firmwared/hooks"
+	// DefaultSupervise is the file of firmwared-supervise; empty in a build that has
+	// none, and supervises by itself.
+	DefaultSupervise   = ""
 	DefaultProfileDirs = "/etc/firmwared/profiles:/usr/share/firmwared/profiles"
 )
 

@@ -51,6 +51,18 @@ func load(name, path string) (Hook, error) {
 	return Hook{Name: name, Path: path, file: idOf(&st)}, nil
 }
 
+// Trusted checks a program as load checks a hook: only root may be able to change what path leads to.
+func Trusted(path string) error {
+	var st unix.Stat_t
+	if _, err := trustedTarget(path, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Mode&0o111 == 0 {
+		return &TrustError{path, "is not a program"}
+	}
+	return nil
+}
+
 // trustedTarget follows path component by component, as the kernel would, and checks each directory, link and file
 // on the way. It returns the path without links and leaves the stat of its end in st.
 func trustedTarget(path string, st *unix.Stat_t) (string, error) {

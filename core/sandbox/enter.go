@@ -122,7 +122,7 @@ func (p *Process) enter(ctx context.Context, pidfd, pid int, spec *Spec) (_ *ent
 		reader.close()
 		return nil, stage("start", "the init stage", err)
 	}
-	err = p.prepare(ctx, stageOrder{Spec: *spec, Enter: &e}, child, reader)
+	err = p.prepare(ctx, stageOrder{Build: Build, Spec: *spec, Enter: &e}, child, reader)
 	if err == nil {
 		return &enteringStage{child, reader}, nil
 	}
@@ -136,7 +136,7 @@ func (p *Process) enter(ctx context.Context, pidfd, pid int, spec *Spec) (_ *ent
 }
 
 func spawnEntry(spec *Spec, pidfd int, files []*os.File) (*os.Process, error) {
-	exe, err := sealedCopy("/proc/self/exe") // the instance may look at it: not even a read-only way to the file
+	exe, err := sealedCopy(spec.program()) // the instance may look at it: not even a read-only way to the file
 	if err != nil {
 		return nil, err
 	}

@@ -90,6 +90,9 @@ func readOrder() (*stageOrder, error) {
 	if err := json.Unmarshal(line, order); err != nil {
 		return nil, stage("understand", "spec", err)
 	}
+	if err := CheckBuild(order.Build); err != nil {
+		return nil, stage("understand", "spec", err)
+	}
 	return order, order.Spec.Validate()
 }
 

@@ -13,17 +13,32 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardedSelf is this program as the init stage runs it. A firmware whose first
+// Build tells programs that were made together from others. It is set by the
+// Makefile.
+var Build = "devel"
+
+// ownProgram is the file of the calling program, wherever that was started.
+const ownProgram = "/proc/self/exe"
+
+// CheckBuild is for the receiver of an order: it is understood only by a program
+// that was made together with the sender's.
+func CheckBuild(sender string) error {
+	if sender == Build {
+		return nil
+	}
+	return fmt.Errorf("firmwared is of build %s, firmwared-supervise of %s: install both from one build", sender, Build)
+}
+
+// guardedProgram is a program as the init stage runs it. A firmware whose first
 // program begins with "#!/proc/self/exe" has the stage's own program run again,
 // inside, and can hold it open from there; without a user namespace its root could
 // then write to the host's file (CVE-2019-5736). So the stage runs from a mount
 // that is read-only and that nobody can reach to change it, or else from a copy in
 // memory.
-func guardedSelf() (*os.File, error) {
-	const self = "/proc/self/exe"
-	file, err := readOnlyClone(self)
+func guardedProgram(path string) (*os.File, error) {
+	file, err := readOnlyClone(path)
 	if err != nil { // a program of another mount namespace, or of a detached mount
-		return sealedCopy(self)
+		return sealedCopy(path)
 	}
 	return file, nil
 }

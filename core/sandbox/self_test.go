@@ -64,7 +64,7 @@ func TestGuardedSelf(t *testing.T) {
 		}
 	}
 	// The one that is used.
-	file, err := guardedSelf()
+	file, err := guardedProgram(ownProgram)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,9 @@ const (
 
 // Spec says what to run and in which surroundings. It travels as JSON.
 type Spec struct {
+	// Program is the file of the init stage: a program of this same Build that calls
+	// Main. Empty is the calling program itself, and so it arrives there.
+	Program string `json:"-"`
 	// Root is the mount point of the union, as the host sees it.
 	Root string `json:"root"`
 	// Hostname is left as it is when empty.
@@ -137,6 +140,13 @@ func (s *Spec) validateBinds() error {
 		}
 	}
 	return nil
+}
+
+func (s *Spec) program() string {
+	if s.Program == "" {
+		return ownProgram
+	}
+	return s.Program
 }
 
 func (s *Spec) apiMounts() string {

@@ -83,7 +83,7 @@ func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err erro
 		return nil, nil, err
 	}
 	fault.Point("sandbox.cloned")
-	err = p.prepare(ctx, stageOrder{Spec: *spec}, child, reader)
+	err = p.prepare(ctx, stageOrder{Build: Build, Spec: *spec}, child, reader)
 	if err == nil {
 		err = spec.Confine.checkProfile(p.Pid, p.PidFD)
 	}
@@ -108,13 +108,13 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	if spec.Net != NetHost {
 		attr.Cloneflags |= unix.CLONE_NEWNET
 	}
-	self, err := guardedSelf()
+	exe, err := guardedProgram(spec.program())
 	if err != nil {
 		return nil, stage("clone", "the init stage", err)
 	}
 	// The last use of a detached mount waits for an RCU grace period (namespace_unlock).
-	defer func() { go self.Close() }()
-	program := fmt.Sprintf("/proc/self/fd/%d", self.Fd())
+	defer func() { go exe.Close() }()
+	program := fmt.Sprintf("/proc/self/fd/%d", exe.Fd())
 	var child *os.Process
 	spawn := func() (err error) {
 		child, err = spawn(program, spec.Cgroup, attr, []string{os.Args[0], InitArg}, nil, files)
@@ -139,13 +139,16 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	return child, nil
 }
 
-// Spawn runs this same binary, with nothing but env as its environment, in / and
+// Spawn runs a program, this one when it is empty, with nothing but env as its environment, in / and
 // in the existing cgroup2 group elem (none when empty); with a new user namespace
 // it stays in the calling thread's working directory. The kernel puts it there at
 // birth, so that nothing of it is ever outside; without clone3 it is moved, and
 // must therefore not be told to do anything before Spawn returns.
-func Spawn(elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
-	return spawn("/proc/self/exe", elem, attr, args, env, files)
+func Spawn(program string, elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
+	if program == "" {
+		program = ownProgram
+	}
+	return spawn(program, elem, attr, args, env, files)
 }
 
 func spawn(exe string, elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {

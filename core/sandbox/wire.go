@@ -27,6 +27,7 @@ import (
 const controlFD = 3
 
 type stageOrder struct {
+	Build string `json:"build"`
 	Spec  Spec   `json:"spec"`
 	Enter *entry `json:"enter,omitempty"`
 }

@@ -21,21 +21,22 @@ import (
 	"firmwared/core/sandbox"
 )
 
-// SuperviseArg is argv[1] of a detached supervisor: a binary that calls Launch
-// must call Main when it sees it.
+// SuperviseArg is argv[1] of a detached supervisor: the program that Launch runs,
+// Spec.Sandbox.Program, must call Main when it sees it.
 const SuperviseArg = "supervise"
 
 // Descriptors of a detached supervisor, after stdio.
 const (
 	launchFD = 3 + iota
 	lockFD
-	viewerFD // optional, and so is Spec.Hold, which follows
+	viewerFD // optional, and so are the program of Spec.After and Spec.Hold, which follow
 )
 
 // launchOrder is what Launch sends, launchAnswer what comes back once.
 type launchOrder struct {
-	Spec   Spec `json:"spec"`
-	Viewer bool `json:"viewer,omitempty"`
+	Build  string `json:"build"`
+	Spec   Spec   `json:"spec"`
+	Viewer bool   `json:"viewer,omitempty"`
 }
 
 type launchAnswer struct {
@@ -85,6 +86,17 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	if viewer != nil {
 		files = append(files, viewer)
 	}
+	if spec.After != nil && spec.Sandbox.Program != "" {
+		// By descriptor: when it is due, the path may lead to nothing, or elsewhere.
+		self, err := os.OpenFile("/proc/self/exe", unix.O_PATH, 0)
+		if err != nil {
+			return Status{}, fmt.Errorf("cannot open this program: %w", err)
+		}
+		defer self.Close()
+		after := *spec.After
+		after.FD = launchFD + len(files)
+		spec.After, files = &after, append(files, self)
+	}
 	if spec.Hold != nil {
 		files = append(files, spec.Hold)
 	}
@@ -95,7 +107,7 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("cannot start supervisor: %w", err)
 	}
-	status, err := order(ctx, conn, child, launchOrder{Spec: spec, Viewer: viewer != nil})
+	status, err := order(ctx, conn, child, launchOrder{Build: sandbox.Build, Spec: spec, Viewer: viewer != nil})
 	if err == nil {
 		// It outlives this process, usually; if not, it must not stay a zombie.
 		fault.Point("launch.answered")
@@ -188,7 +200,7 @@ func spawnSupervisor(spec Spec, files []*os.File) (*os.Process, error) {
 	files = append([]*os.File{null, null, null}, files...)
 	args := []string{os.Args[0], SuperviseArg, spec.Name}
 	spawn := func(group []string) (*os.Process, error) {
-		return sandbox.Spawn(group, &syscall.SysProcAttr{Setsid: true}, args, supervisorEnv, files)
+		return sandbox.Spawn(spec.Sandbox.Program, group, &syscall.SysProcAttr{Setsid: true}, args, supervisorEnv, files)
 	}
 	if len(spec.Cgroup) == 0 {
 		return spawn(nil)

@@ -25,7 +25,7 @@ const shutdownLimit = 5 * time.Second
 // Main is a detached supervisor. It exits when its instance has ended, 0 if
 // that could be recorded and cleaned up.
 func Main() {
-	for fd := launchFD; fd <= viewerFD+1; fd++ {
+	for fd := launchFD; fd <= viewerFD+2; fd++ {
 		unix.CloseOnExec(fd)
 	}
 	cgroup.LeaveTracking()
@@ -59,7 +59,11 @@ func (c *Command) become() {
 	// A signal that is ignored stays so over an execve(2), one that is caught
 	// does not.
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
-	_ = unix.Exec("/proc/self/exe", c.Args, c.Env)
+	program := "/proc/self/exe"
+	if c.FD > 0 {
+		program = fmt.Sprintf("/proc/self/fd/%d", c.FD)
+	}
+	_ = unix.Exec(program, c.Args, c.Env)
 }
 
 // obey starts what Launch asks for and answers it.
@@ -71,6 +75,10 @@ func obey() (*instance, error) {
 	defer conn.Close()
 	var o launchOrder
 	if err := json.NewDecoder(conn).Decode(&o); err != nil {
+		return nil, err
+	}
+	if err := sandbox.CheckBuild(o.Build); err != nil {
+		_ = writeLine(conn, launchAnswer{Failure: sandbox.PackError(err)})
 		return nil, err
 	}
 	var first *net.UnixConn

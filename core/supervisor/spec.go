@@ -46,7 +46,7 @@ type Spec struct {
 	Subject event.Subject `json:"subject,omitzero"`
 	// Hold is a file that a detached supervisor keeps open as long as it lives.
 	Hold *os.File `json:"-"`
-	// After is what a detached supervisor becomes, by execve(2) of this same
+	// After is what a detached supervisor becomes, by execve(2) of the launcher's
 	// binary, once its instance has ended without having been killed by Kill: who
 	// called that can see to the rest.
 	After *Command `json:"after,omitempty"`
@@ -56,6 +56,8 @@ type Spec struct {
 type Command struct {
 	Args []string `json:"args"`
 	Env  []string `json:"env"`
+	// FD is the program's descriptor, set by Launch; 0 is the process's own program.
+	FD int `json:"fd,omitempty"`
 }
 
 // Streams are what Begin connects pid 1's pipes to. They are copied, never
