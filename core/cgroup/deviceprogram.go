@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// cilium/ebpf did this well, but each supervisor paid 400 KiB for it.
+// A library such as cilium/ebpf costs each process that links it half a MiB.
 
 // instruction is struct bpf_insn (linux/bpf.h).
 type instruction struct {

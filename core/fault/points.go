@@ -72,6 +72,7 @@ var points = []string{
 	"supervise.grouped",
 	"supervise.opened",
 	"supervise.recorded",
+	"supervise.renewed",
 	"supervise.started",
 	"supervise.stopping",
 	"union.forgotten",

@@ -3,7 +3,7 @@
 // Package sandbox starts pid 1 of an instance in namespaces of its own, with the
 // union as its root, and tells how it ended.
 //
-// Start runs in the host's namespaces as root; it clones this same binary as the
+// Start runs in the host's namespaces as root; it clones Spec.Program as the
 // init stage (argv[1] "init", see Main), which mounts, pivots and drops what it
 // must not keep, and then becomes the instance's program. The package knows no
 // registry, mounts no union, keeps no state on disk and does no console copying.

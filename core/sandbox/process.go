@@ -57,6 +57,10 @@ type Process struct {
 	// ready for as long as the instance holds none, which inits do at times.
 	peer *os.File
 
+	// child and watching are for one that is watched by Watch.
+	child    *os.Process
+	watching sync.Once
+
 	mu       sync.Mutex
 	emulated syscall.Signal
 	exit     Exit

@@ -20,8 +20,8 @@ import (
 	"firmwared/core/fault"
 )
 
-// InitArg is argv[1] of the init stage: a binary that calls Start must call Main
-// when it sees it.
+// InitArg is argv[1] of the init stage: the program that Start runs, Spec.Program,
+// must call Main when it sees it.
 const InitArg = "init"
 
 // Start returns once pid 1 runs its program, or with a *StageError or an
@@ -44,6 +44,9 @@ func Start(ctx context.Context, spec Spec) (*Process, error) {
 			defer runtime.UnlockOSThread()
 		}
 		process, child, err := start(ctx, &spec)
+		if err == nil {
+			process.watching.Do(func() {}) // here
+		}
 		started <- answer{process, err}
 		if err == nil {
 			process.ended(reap(child))
@@ -139,11 +142,12 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	return child, nil
 }
 
-// Spawn runs a program, this one when it is empty, with nothing but env as its environment, in / and
-// in the existing cgroup2 group elem (none when empty); with a new user namespace
-// it stays in the calling thread's working directory. The kernel puts it there at
-// birth, so that nothing of it is ever outside; without clone3 it is moved, and
-// must therefore not be told to do anything before Spawn returns.
+// Spawn runs a program, the calling one when that is empty, with nothing but env as
+// its environment, in / and in the existing cgroup2 group elem (none when empty);
+// with a new user namespace it stays in the calling thread's working directory. The
+// kernel puts it there at birth, so that nothing of it is ever outside; without
+// clone3 it is moved, and must therefore not be told to do anything before Spawn
+// returns.
 func Spawn(program string, elem []string, attr *syscall.SysProcAttr, args, env []string, files []*os.File) (*os.Process, error) {
 	if program == "" {
 		program = ownProgram

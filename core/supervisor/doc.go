@@ -7,7 +7,8 @@
 // instance; Run and Begin do the same inside the calling process, with plain
 // pipes. Read, Kill, Signal, Wait, Resize and Attach talk to either from any
 // other process, and need nothing but the instance's run-time directory. The
-// package mounts no union, knows no registry and decides no policy.
+// package mounts no union, knows no registry and decides no policy. A detached
+// supervisor executes itself once more when the instance has started (renew.go).
 //
 // In the directory: "alive", a lock file; "status.json", replaced atomically;
 // "sock", the supervisor's socket. An instance runs exactly while the lock is

@@ -36,6 +36,10 @@ type instance struct {
 	process  *sandbox.Process
 	output   *copies
 
+	// served is closed when serve has returned; clients were answered, or wait for that.
+	served  chan struct{}
+	clients atomic.Int64
+
 	// started is closed when process is set or the start has failed; finished
 	// when the lock is free and status holds the exit.
 	started, finished chan struct{}
@@ -47,10 +51,15 @@ type instance struct {
 	status Status
 }
 
-// begin starts pid 1. It owns lock from here on. first, if any, is a viewer that
-// is there before the first byte.
-func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, first *net.UnixConn) (_ *instance, err error) {
-	i := &instance{spec: spec, lock: lock, started: make(chan struct{}), finished: make(chan struct{})}
+func newInstance(spec Spec, lock *os.File) *instance {
+	return &instance{
+		spec: spec, lock: lock, served: make(chan struct{}), started: make(chan struct{}), finished: make(chan struct{}),
+	}
+}
+
+// begin starts pid 1 with start. It owns lock from here on; attend must follow.
+func begin(ctx context.Context, spec Spec, lock *os.File, start func(context.Context, sandbox.Spec) (*sandbox.Process, error)) (_ *instance, err error) {
+	i := newInstance(spec, lock)
 	defer func() {
 		if err != nil {
 			i.abandon()
@@ -68,15 +77,11 @@ func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, firs
 	}
 	fault.Point("supervise.grouped")
 	go i.serve()
-	if first != nil {
-		i.view(first, nil)
-	}
-	i.process, err = sandbox.Start(ctx, i.spec.Sandbox)
+	i.process, err = start(ctx, i.spec.Sandbox)
 	if err != nil {
 		return nil, err
 	}
 	fault.Point("supervise.executed")
-	i.output = i.startCopies(streams)
 	err = i.update(func(s *Status) {
 		s.State, s.PID, s.StartedAt = StateStarted, i.process.Pid, time.Now()
 		// It may be dead by now and still be a zombie of ours.
@@ -88,8 +93,18 @@ func begin(ctx context.Context, spec Spec, lock *os.File, streams *Streams, firs
 	status := i.currentStatus()
 	status.tellStarted()
 	fault.Point("supervise.started")
-	close(i.started)
 	return i, nil
+}
+
+// attend looks after a pid 1 from here on. first, if any, is a viewer that misses
+// nothing.
+func (i *instance) attend(streams *Streams, first *net.UnixConn) {
+	if first != nil {
+		i.view(first, nil)
+	}
+	i.output = i.startCopies(streams)
+	i.process.Watch()
+	close(i.started)
 }
 
 func (i *instance) open() (err error) {
@@ -195,6 +210,7 @@ func (i *instance) currentStatus() Status {
 func (i *instance) abandon() {
 	if i.process != nil {
 		_ = unix.PidfdSendSignal(i.process.PidFD, unix.SIGKILL, nil, 0)
+		i.process.Watch()
 		i.process.Wait()
 		i.process.Close()
 		i.process = nil

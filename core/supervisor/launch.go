@@ -25,18 +25,20 @@ import (
 // Spec.Sandbox.Program, must call Main when it sees it.
 const SuperviseArg = "supervise"
 
-// Descriptors of a detached supervisor, after stdio.
+// Descriptors of a detached supervisor, after stdio. The order numbers the others.
 const (
 	launchFD = 3 + iota
 	lockFD
-	viewerFD // optional, and so are the program of Spec.After and Spec.Hold, which follow
+	mostFD = lockFD + 3
 )
 
 // launchOrder is what Launch sends, launchAnswer what comes back once.
 type launchOrder struct {
-	Build  string `json:"build"`
-	Spec   Spec   `json:"spec"`
-	Viewer bool   `json:"viewer,omitempty"`
+	Build string `json:"build"`
+	Spec  Spec   `json:"spec"`
+	// Descriptors, 0 is none.
+	Viewer int `json:"viewer,omitempty"`
+	Hold   int `json:"hold,omitempty"`
 }
 
 type launchAnswer struct {
@@ -82,9 +84,14 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 		return Status{}, err
 	}
 	defer conn.Close()
+	o := launchOrder{Build: sandbox.Build}
 	files := []*os.File{theirs, lock}
+	pass := func(file *os.File) int {
+		files = append(files, file)
+		return launchFD + len(files) - 1
+	}
 	if viewer != nil {
-		files = append(files, viewer)
+		o.Viewer = pass(viewer)
 	}
 	if spec.After != nil && spec.Sandbox.Program != "" {
 		// By descriptor: when it is due, the path may lead to nothing, or elsewhere.
@@ -94,12 +101,13 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 		}
 		defer self.Close()
 		after := *spec.After
-		after.FD = launchFD + len(files)
-		spec.After, files = &after, append(files, self)
+		after.FD = pass(self)
+		spec.After = &after
 	}
 	if spec.Hold != nil {
-		files = append(files, spec.Hold)
+		o.Hold = pass(spec.Hold)
 	}
+	o.Spec = spec
 	fault.Point("launch.claimed")
 	child, err := spawnSupervisor(spec, files)
 	fault.Point("launch.spawned")
@@ -107,7 +115,7 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("cannot start supervisor: %w", err)
 	}
-	status, err := order(ctx, conn, child, launchOrder{Build: sandbox.Build, Spec: spec, Viewer: viewer != nil})
+	status, err := order(ctx, conn, child, o)
 	if err == nil {
 		// It outlives this process, usually; if not, it must not stay a zombie.
 		fault.Point("launch.answered")

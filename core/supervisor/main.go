@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -22,19 +23,24 @@ import (
 // machine's shutdown.
 const shutdownLimit = 5 * time.Second
 
+// idleGC has the heap collected from 4 MB * 10 % on: a supervisor idles for days
+// beside hundreds of its kind, and a collection costs it 150 KiB for ever.
+const idleGC = 25
+
 // Main is a detached supervisor. It exits when its instance has ended, 0 if
 // that could be recorded and cleaned up.
 func Main() {
-	for fd := launchFD; fd <= viewerFD+2; fd++ {
-		unix.CloseOnExec(fd)
-	}
-	cgroup.LeaveTracking()
-	// It idles for days beside hundreds of its kind.
-	debug.SetGCPercent(20)
 	signal.Ignore(unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
 	terminate := make(chan os.Signal, 1)
 	signal.Notify(terminate, unix.SIGTERM)
-	i, err := obey()
+	var i *instance
+	var err error
+	if len(os.Args) > 3 { // see renew
+		debug.SetGCPercent(idleGC)
+		i, err = resume(os.Args[3])
+	} else {
+		i, err = obey(terminate)
+	}
 	if err != nil {
 		os.Exit(1)
 	}
@@ -42,7 +48,6 @@ func Main() {
 		<-terminate
 		i.kill(unix.SIGTERM, shutdownLimit)
 	}()
-	debug.FreeOSMemory()
 	_, err = i.finish()
 	i.flush()
 	if i.spec.After != nil && !i.ordered.Load() {
@@ -57,8 +62,10 @@ func Main() {
 // become replaces the process, and returns only if that fails.
 func (c *Command) become() {
 	// A signal that is ignored stays so over an execve(2), one that is caught
-	// does not.
+	// does not. Blocked ones stay so, too (see renew).
+	runtime.LockOSThread()
 	signal.Notify(make(chan os.Signal, 1), unix.SIGHUP, unix.SIGINT, unix.SIGQUIT)
+	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &unix.Sigset_t{}, nil)
 	program := "/proc/self/exe"
 	if c.FD > 0 {
 		program = fmt.Sprintf("/proc/self/fd/%d", c.FD)
@@ -66,8 +73,13 @@ func (c *Command) become() {
 	_ = unix.Exec(program, c.Args, c.Env)
 }
 
-// obey starts what Launch asks for and answers it.
-func obey() (*instance, error) {
+// obey starts what Launch asks for, answers it, and then renews the program.
+func obey(terminate chan os.Signal) (*instance, error) {
+	for fd := launchFD; fd <= mostFD; fd++ {
+		unix.CloseOnExec(fd)
+	}
+	cgroup.LeaveTracking()
+	runtime.LockOSThread() // pid 1's parent
 	conn, err := inherited(launchFD, "launch")
 	if err != nil {
 		return nil, err
@@ -81,20 +93,23 @@ func obey() (*instance, error) {
 		_ = writeLine(conn, launchAnswer{Failure: sandbox.PackError(err)})
 		return nil, err
 	}
-	var first *net.UnixConn
-	if o.Viewer {
-		if first, err = inherited(viewerFD, "viewer"); err != nil {
-			return nil, err
-		}
-	}
 	lock := os.NewFile(lockFD, "lock")
-	i, err := begin(context.Background(), o.Spec, lock, nil, first)
+	i, err := begin(context.Background(), o.Spec, lock, sandbox.StartHere)
 	if err != nil {
 		_ = writeLine(conn, launchAnswer{Failure: sandbox.PackError(err)})
 		return nil, err
 	}
 	// A launcher that is gone changes nothing: the instance runs.
 	_ = writeLine(conn, launchAnswer{Status: i.currentStatus()})
+	i.renew(&o, terminate)
+	var first *net.UnixConn
+	if o.Viewer > 0 {
+		if first, err = inherited(o.Viewer, "viewer"); err != nil {
+			i.abandon()
+			return nil, err
+		}
+	}
+	i.attend(nil, first)
 	return i, nil
 }
 

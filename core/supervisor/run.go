@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/sandbox"
 )
 
 // Handle is an instance that this process supervises.
@@ -41,11 +43,12 @@ func Begin(ctx context.Context, spec Spec, streams Streams) (*Handle, error) {
 	// the news on to pid 1.
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, unix.SIGPIPE)
-	i, err := begin(ctx, spec, lock, &streams, nil)
+	i, err := begin(ctx, spec, lock, sandbox.Start)
 	if err != nil {
 		signal.Stop(broken)
 		return nil, err
 	}
+	i.attend(&streams, nil)
 	h := &Handle{instance: i, done: make(chan struct{})}
 	go func() {
 		defer close(h.done)

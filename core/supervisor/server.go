@@ -23,15 +23,17 @@ var errNeverRan = errors.New("it failed to start")
 
 // serve answers clients until the listener is closed.
 func (i *instance) serve() {
+	defer close(i.served)
 	for {
 		conn, err := i.listener.AcceptUnix()
 		switch {
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded):
 			return
 		case err != nil:
 			// Out of descriptors: they come back as clients leave.
 			time.Sleep(10 * time.Millisecond)
 		default:
+			i.clients.Add(1)
 			go i.answer(conn)
 		}
 	}
