@@ -5,8 +5,11 @@ package core
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -133,10 +136,19 @@ func (m *Manager) List() ([]InstanceInfo, error) {
 	for _, fw := range firmwares {
 		names[fw.ID] = fw.Name
 	}
-	infos := make([]InstanceInfo, 0, len(all))
-	for _, inst := range all {
-		infos = append(infos, m.Info(inst, names[inst.Firmware]))
+	infos := make([]InstanceInfo, len(all))
+	var next atomic.Int64
+	var wg sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), 1+len(all)/20) {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
+				infos[i] = m.Info(all[i], names[all[i].Firmware])
+			}
+		}()
 	}
+	wg.Wait()
 	return infos, errors.Join(broken, brokenFirmwares)
 }
 

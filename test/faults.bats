@@ -32,7 +32,7 @@ steps() {
 		prepare prepare.marked prepare.registered lower.marked lower.recorded lower.mounted lower.verified union.stood
 		prepare union.workspace union.recorded union.mounted union.verified prepare.mounted prepare.saved
 		start start.limited start.mounted start.ready launch.claimed launch.spawned launch.answered supervise.opened supervise.grouped
-		start sandbox.cloned init.told init.entered init.pivoted init.dressed init.released supervise.executed supervise.started
+		start sandbox.cloned init.told init.entered init.pivoted init.dressed init.released supervise.executed supervise.started supervise.renewed
 		restarted union.unmounting union.unmounted union.forgotten union.left union.recorded union.mounted union.verified start.mounted
 		end supervise.stopping supervise.ended supervise.emptied supervise.recorded
 		remount union.unmounting union.unmounted union.forgotten union.left union.stood union.workspace union.mounted union.verified

@@ -3,7 +3,9 @@
 package main
 
 import (
+	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -22,7 +24,8 @@ func printJSON(v any) error {
 
 // table prints rows under a heading, in columns.
 func table(heading string, rows [][]string) error {
-	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	out := bufio.NewWriter(os.Stdout) // tabwriter writes each cell by itself
+	w := tabwriter.NewWriter(out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ReplaceAll(heading, " ", "\t"))
 	for _, row := range rows {
 		for i, cell := range row {
@@ -32,7 +35,7 @@ func table(heading string, rows [][]string) error {
 		}
 		fmt.Fprintln(w, strings.Join(row, "\t"))
 	}
-	return w.Flush()
+	return errors.Join(w.Flush(), out.Flush())
 }
 
 // field prints one "key: value" line of a show.

@@ -3,18 +3,21 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
 
 	"firmwared/core/rename"
+	"firmwared/core/smallfile"
 )
 
 var bootID = sync.OnceValue(func() string {
@@ -51,12 +54,16 @@ func WriteRuntime(path string, v any) error {
 // this boot. A file that cannot be decoded counts as none: everything in it can
 // be found out again from the kernel.
 func ReadRuntime(path string, v any) bool {
-	data, err := os.ReadFile(path)
+	data, err := smallfile.Read(path)
 	if err != nil {
 		return false
 	}
-	var file runtimeFile
-	return json.Unmarshal(data, &file) == nil && file.BootID == BootID() && json.Unmarshal(file.Data, v) == nil
+	// As WriteRuntime writes it: v must not be filled from a file of another boot.
+	data, ours := bytes.CutPrefix(data, []byte(`{"boot_id":`+strconv.Quote(BootID())+`,"data":`))
+	if ours {
+		data, ours = bytes.CutSuffix(data, []byte("}"))
+	}
+	return ours && json.Unmarshal(data, v) == nil
 }
 
 // replace puts data in path's place: readers see the old content or the new.

@@ -3,6 +3,7 @@
 package registry
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,9 +11,11 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+	"strconv"
 	"strings"
 	"time"
 
+	"firmwared/core/smallfile"
 	"firmwared/core/word"
 )
 
@@ -152,18 +155,26 @@ func (t Table[T, P]) Delete(id string) error {
 
 // Load reads the record with this id.
 func (t Table[T, P]) Load(id string) (P, error) {
-	data, err := os.ReadFile(t.path(id))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, &NotFoundError{t.kind, id}
-	}
+	data, err := t.read(id)
 	if err != nil {
-		return nil, &BrokenError{t.path(id), err}
+		return nil, err
 	}
 	r, err := decode[T, P](data, id)
 	if err != nil {
 		return nil, &BrokenError{t.path(id), err}
 	}
 	return r, nil
+}
+
+func (t Table[T, P]) read(id string) ([]byte, error) {
+	data, err := smallfile.Read(t.path(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, &NotFoundError{t.kind, id}
+	}
+	if err != nil {
+		return nil, &BrokenError{t.path(id), err}
+	}
+	return data, nil
 }
 
 func decode[T any, P record[T]](data []byte, id string) (P, error) {
@@ -227,6 +238,9 @@ func (t Table[T, P]) Find(key string) (P, error) {
 			return r, err
 		}
 	}
+	if r := t.named(key); r != nil {
+		return r, nil
+	}
 	all, broken := t.All()
 	var fits []P
 	for _, r := range all {
@@ -250,6 +264,28 @@ func (t Table[T, P]) Find(key string) (P, error) {
 		e.Fits = append(e.Fits, fmt.Sprintf("%s (%s)", id, name))
 	}
 	return nil, e
+}
+
+// named finds a good record by its name and decodes none but those that hold it: a
+// start of one among hundreds of instances would take twice as long otherwise.
+func (t Table[T, P]) named(name string) P {
+	entries, _ := os.ReadDir(t.dir)
+	for _, entry := range entries {
+		id, isRecord := strings.CutSuffix(entry.Name(), ".json")
+		if !isRecord || !validID.MatchString(id) {
+			continue
+		}
+		data, err := t.read(id)
+		if err != nil || !bytes.Contains(data, []byte(strconv.Quote(name))) {
+			continue
+		}
+		if r, err := decode[T, P](data, id); err == nil {
+			if _, has := r.key(); has == name {
+				return r
+			}
+		}
+	}
+	return nil
 }
 
 func isNotFound(err error) bool {

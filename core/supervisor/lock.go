@@ -62,17 +62,18 @@ func unlock(file *os.File) {
 }
 
 func lockHeld(dir string) (bool, error) {
-	file, err := os.Open(filepath.Join(dir, lockFile))
+	path := filepath.Join(dir, lockFile)
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("cannot open lock: %w", err)
+		return false, fmt.Errorf("cannot open lock %s: %w", path, err)
 	}
-	defer file.Close()
+	defer unix.Close(fd)
 	lock := wholeFile()
-	if err := unix.FcntlFlock(file.Fd(), unix.F_OFD_GETLK, &lock); err != nil {
-		return false, fmt.Errorf("cannot query lock %s: %w", file.Name(), err)
+	if err := unix.FcntlFlock(uintptr(fd), unix.F_OFD_GETLK, &lock); err != nil {
+		return false, fmt.Errorf("cannot query lock %s: %w", path, err)
 	}
 	return lock.Type != unix.F_UNLCK, nil
 }

@@ -18,6 +18,7 @@ import (
 	"firmwared/core/event"
 	"firmwared/core/rename"
 	"firmwared/core/sandbox"
+	"firmwared/core/smallfile"
 )
 
 // State is where a started instance is; an instance that was not started since
@@ -115,7 +116,7 @@ func (s *Status) lose() {
 
 func load(dir string) (Status, error) {
 	var status Status
-	data, err := os.ReadFile(filepath.Join(dir, statusFile))
+	data, err := smallfile.Read(filepath.Join(dir, statusFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return status, nil
 	}
