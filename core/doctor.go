@@ -73,7 +73,7 @@ func Diagnose(ctx context.Context, cfg *config.Config, broken error, root string
 	joined := d.joinNamespace() // does not return if there is one to be joined
 	d.judge(Problem, "mount namespace", joined, "this one", "run firmwared where its other commands run, or give another --root")
 	for _, look := range []func(context.Context){
-		d.kernel, d.confinement, d.cgroups, d.hookFiles, d.stateDir, d.runDir, d.leaks,
+		d.program, d.kernel, d.confinement, d.cgroups, d.hookFiles, d.stateDir, d.runDir, d.leaks,
 	} {
 		if ctx.Err() != nil {
 			return d.found, context.Cause(ctx)

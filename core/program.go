@@ -43,6 +43,19 @@ var findSmall = sync.OnceValues(func() (string, error) {
 	return path, nil
 })
 
+// program looks at what supervises instances.
+func (d *doctor) program(ctx context.Context) {
+	path, err := SmallProgram(ctx)
+	if path == "" {
+		path = "none, firmwared supervises by itself"
+	}
+	status := Warning
+	if smallProgram() != "" { // it is used
+		status = Problem
+	}
+	d.judge(status, "firmwared-supervise", err, path, "install both programs from one build, owned by root")
+}
+
 func atHome() bool {
 	path, err := os.Executable()
 	if err != nil {

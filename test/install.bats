@@ -23,7 +23,7 @@ mode() { stat -c %a "$1"; }
 	local f
 	run repo_make install DESTDIR="$DEST" zshcompdir=/usr/share/zsh/vendor-completions
 	[[ $status -eq 0 ]] || fail "$output"
-	for f in usr/bin/firmwared usr/libexec/firmwared/hooks/mount.hook; do
+	for f in usr/bin/firmwared usr/libexec/firmwared/firmwared-supervise usr/libexec/firmwared/hooks/mount.hook; do
 		assert_eq 755 "$(mode "$DEST/$f")" "$f"
 	done
 	for f in usr/libexec/firmwared/hooks/lib.bash etc/firmwared/firmwared.toml usr/share/doc/firmwared/CONTRACT.md \

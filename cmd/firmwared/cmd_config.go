@@ -7,6 +7,8 @@ import (
 	"runtime"
 
 	"github.com/urfave/cli/v2"
+
+	"firmwared/core"
 )
 
 func configCommand() *cli.Command {
@@ -49,15 +51,27 @@ func versionCommand() *cli.Command {
 		Name:      "version",
 		Usage:     "show the version",
 		UsageText: "firmwared version [--json]",
-		Flags:     []cli.Flag{jsonFlag()},
+		Description: `Warns when firmwared-supervise, which each started instance runs under, is not
+of the same build or cannot be used.
+
+   firmwared version --json | jq -r .supervise        where it is`,
+		Flags: []cli.Flag{jsonFlag()},
 		Action: func(c *cli.Context) error {
 			if _, err := exactly(c, 0); err != nil {
 				return err
 			}
+			small, problem := core.SmallProgram(c.Context)
 			if c.Bool("json") {
-				return printJSON(map[string]string{"version": version, "go": runtime.Version(), "hook_api": "1"})
+				about := map[string]string{"version": version, "go": runtime.Version(), "hook_api": "1", "supervise": small}
+				if problem != nil {
+					about["supervise_problem"] = problem.Error()
+				}
+				return printJSON(about)
 			}
 			fmt.Println("firmwared " + version)
+			if problem != nil {
+				notice("warning: " + problem.Error())
+			}
 			return nil
 		},
 	}
