@@ -228,7 +228,7 @@ func (c *cloner) object(n *Node) error {
 		if err := c.make(n, c.links, waiting); err != nil {
 			return err
 		}
-	case n.Stat.Nlink:
+	case uint64(n.Stat.Nlink): // 32 bits on arm64
 		delete(c.seen, n.Stat.Ino)
 		return unix.Renameat(c.links, waiting, c.to, n.name)
 	}
