@@ -19,10 +19,13 @@
 #	lower_unmount() { ...; }         or union_unmount; default: unmount the mount point, detach the loop devices
 #	union_remount() { ...; }         only if the file system can
 #	pack() { ...; }                  only if it can make an image; progress DONE TOTAL tells how far it got
+#	HOOK_SCHEMES='scheme...'         of URLs, with
+#	fetch() { ...; }                 progress as with pack; unpack() is there for gz, xz and zst
+#	verify() { ...; }                true: the signature is right
 #	firmwared_hook
 #
-# mount functions, and pack, run under set -e: the first command that fails ends them, the unmount function is called (not
-# after pack), and the status is 1. A status of their own they give by exit. In unmount functions a command that fails is remembered, the
+# mount functions, pack, fetch and unpack run under set -e: the first command that fails ends them, the unmount function is
+# called after a mount, and the status is 1. A status of their own they give by exit. In unmount functions a command that fails is remembered, the
 # others still run, and the status is 1, or 5 if unmount_at found something busy. Standard output goes to stderr.
 # Nothing here reads the mount table unless an unmount failed, sleeps, unmounts lazily, or deletes other than its own
 # records in FIRMWARED_STATE.
@@ -99,9 +102,9 @@ dm_has() {
 
 # --- looking at images ---------------------------------------------------------------------------------------------
 
-# read_hex OFFSET COUNT: sets HEX to these bytes of the firmware, lower case; false where it ends before.
+# read_hex OFFSET COUNT [FILE]: sets HEX to these bytes of the firmware, lower case; false where it ends before.
 read_hex() {
-	HEX=$(od -A n -v -t x1 -j "$1" -N "$2" -- "$FIRMWARED_FIRMWARE" 2>/dev/null) || return 1
+	HEX=$(od -A n -v -t x1 -j "$1" -N "$2" -- "${3:-$FIRMWARED_FIRMWARE}" 2>/dev/null) || return 1
 	HEX=${HEX//[[:space:]]/}
 	((${#HEX} == 2 * $2))
 }
@@ -115,6 +118,45 @@ has_magic() {
 		read_hex "${magic%%:*}" $((${#hex} / 2)) && [[ $HEX == "$hex" ]] && return 0
 	done
 	return 1
+}
+
+# --- downloads -----------------------------------------------------------------------------------------------------
+
+# limited COMMAND...: no file that it writes passes FIRMWARED_MAX by a KiB; it gets EFBIG there.
+limited() (
+	trap '' XFSZ
+	ulimit -f $((FIRMWARED_MAX / 1024 + 1))
+	exec "$@"
+)
+
+# hook_explain_write FILE [SAID]: why it could not be written to, if that is known; SAID is what its writer said. Behind a
+# hole the file is still small when it gets too large.
+hook_explain_write() {
+	local size room
+	size=$(stat -c %s -- "$1")
+	if [[ ${2:-} == *'File too large'* ]] || ((size >= FIRMWARED_MAX)); then
+		fatal "it has more than the $FIRMWARED_MAX bytes that are allowed: raise fetch_max"
+	fi
+	room=$(df --output=avail -B1 -- "${1%/*}" | tail -n 1)
+	((room > 1 << 20)) || fatal "no space left on the file system of ${1%/*}"
+}
+
+# unpack: the default, for what is compressed with gzip, xz or zstd; the first bytes tell. None of them may take more
+# than a GiB of memory, whatever the file asks for.
+unpack() {
+	local tool=() said HEX=''
+	read_hex 0 6 "$FIRMWARED_FILE" || :
+	case $HEX in
+	1f8b08*) tool=(gzip -dc) ;;
+	fd377a585a00) tool=(xz -dc --memlimit-decompress=1GiB) ;;
+	28b52ffd*) tool=(zstd -dcq --memory=1024MB --sparse) ;;
+	*) exit 3 ;;
+	esac
+	need_tool "${tool[0]}"
+	# shellcheck disable=SC2094 # it is the output that is looked at
+	said=$(limited "${tool[@]}" <"$FIRMWARED_FILE" 2>&1 >"$FIRMWARED_OUTPUT") && return
+	hook_explain_write "$FIRMWARED_OUTPUT" "$said"
+	fatal "cannot unpack it: ${said:-${tool[0]} failed}"
 }
 
 # --- mounting ------------------------------------------------------------------------------------------------------
@@ -208,6 +250,8 @@ hook_describe() {
 	local word layers=''
 	! declare -F lower_mount >/dev/null || layers+=' lower'
 	! declare -F union_mount >/dev/null || layers+=' union'
+	! declare -F fetch >/dev/null || layers+=' fetch'
+	! declare -F verify >/dev/null || layers+=' verify'
 	printf 'api=1\nlayers=%s\nsummary=%s\n' "${layers# }" "${HOOK_SUMMARY:-}"
 	[[ -z ${HOOK_FORMATS:-} ]] || printf 'formats=%s\n' "$HOOK_FORMATS"
 	[[ -z ${HOOK_REQUIRES:-} ]] || printf 'requires=%s\n' "$HOOK_REQUIRES"
@@ -221,9 +265,10 @@ hook_describe() {
 		printf 'remount=%s\n' "$word"
 	fi
 	! declare -F pack >/dev/null || printf 'pack=yes\n'
+	[[ -z ${HOOK_SCHEMES:-} ]] || printf 'schemes=%s\n' "$HOOK_SCHEMES"
 	if [[ ${HOOK_DAEMON:-no} == yes ]]; then
 		printf 'daemon=yes\n'
-	elif ! declare -F lower_unmount >/dev/null && ! declare -F union_unmount >/dev/null; then
+	elif [[ $layers == *lower* || $layers == *union* ]] && ! declare -F lower_unmount >/dev/null && ! declare -F union_unmount >/dev/null; then
 		printf 'unmount=plain\n' # what hook_default_unmount does when there is nothing on record
 	fi
 }
@@ -276,12 +321,12 @@ hook_unmount() { # LAYER POINT
 	exit "$HOOK_STATUS"
 }
 
-# progress DONE TOTAL: for pack; its standard output is descriptor 3.
+# progress DONE TOTAL: for pack and fetch; their standard output is descriptor 3.
 progress() { printf 'progress=%s/%s\n' "$1" "$2" >&3; }
 
-hook_pack() {
-	trap 'exit 1' ERR
-	pack
+hook_job() { # ACTION
+	trap 'exit 1' ERR HUP INT TERM
+	"$1"
 }
 
 # hook_check: has it all that the call takes, what do the values say, and can this hook do that. Of an action or layer
@@ -302,6 +347,9 @@ hook_takes() { # ACTION LAYER: adds to names what such a call has in any hook, a
 	case $1/$2 in
 	probe/*) names+=(FIRMWARED_FIRMWARE) ;;
 	pack/*) names+=(FIRMWARED_FIRMWARE FIRMWARED_OUTPUT) ;;
+	fetch/*) names+=(FIRMWARED_URL FIRMWARED_OUTPUT FIRMWARED_STATE FIRMWARED_MAX) ;;
+	unpack/*) names+=(FIRMWARED_FILE FIRMWARED_OUTPUT FIRMWARED_MAX) ;;
+	verify/*) names+=(FIRMWARED_FILE FIRMWARED_SIGNATURE FIRMWARED_KEY FIRMWARED_STATE) ;;
 	*/lower) names+=(FIRMWARED_RO FIRMWARED_STATE) ;;
 	remount/union) names+=(FIRMWARED_UNION) ;;
 	*/union) names+=(FIRMWARED_UNION FIRMWARED_STATE) ;;
@@ -318,7 +366,8 @@ hook_can() { # ACTION LAYER
 	probe/* | mount/lower | unmount/lower) declare -F lower_mount ;;
 	mount/union | unmount/union) declare -F union_mount ;;
 	remount/union) declare -F union_remount ;;
-	pack/) declare -F pack ;;
+	unpack/) declare -F fetch ;; # the default is there for all
+	pack/ | fetch/ | verify/) declare -F "$1" ;;
 	*) return 1 ;;
 	esac >/dev/null
 }
@@ -333,7 +382,8 @@ firmwared_hook() {
 	mount) hook_mount "$FIRMWARED_LAYER" "$point" >&2 ;;
 	unmount) hook_unmount "$FIRMWARED_LAYER" "$point" >&2 ;;
 	remount) union_remount >&2 ;;
-	pack) hook_pack 3>&1 >&2 ;;
+	pack | fetch | unpack) hook_job "$FIRMWARED_ACTION" 3>&1 >&2 ;;
+	verify) verify >&2 ;;
 	esac
 	exit
 }

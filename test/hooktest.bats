@@ -46,6 +46,16 @@ result() { jq -r --arg name "$1" '.[] | select(.clause == $name) | .result' <<<"
 	assert_eq ok "$(result mount-shows)"
 }
 
+@test "fetch.hook and verify.hook" {
+	local clause
+	conforms fetch
+	for clause in missing-variables unknown-names fetch-gets fetch-fails fetch-limit; do
+		assert_eq ok "$(result "$clause")" "$clause"
+	done
+	conforms verify
+	assert_eq ok "$(result verify-refuses)"
+}
+
 @test "verity.hook and aufs.hook work, or say what this machine lacks" {
 	image squashfs "$W/image"
 	local hash

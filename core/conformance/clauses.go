@@ -20,6 +20,9 @@ var (
 	lower = []string{hook.LayerLower}
 	union = []string{hook.LayerUnion}
 	both  = []string{hook.LayerLower, hook.LayerUnion}
+
+	fetching  = []string{hook.LayerFetch}
+	verifying = []string{hook.LayerVerify}
 )
 
 // clauses is the table. time-limits judges all the calls before it and stays last.
@@ -60,6 +63,10 @@ var clauses = []Clause{
 	{"at-once", both, true, false, "four mounts at the same time, then four unmounts", atOnce},
 	{"remount-refreshes", union, true, false, "remount shows what changed below; without remount=live: 3", remountRefreshes},
 	{"pack", lower, true, false, "pack makes an image that mounts as the packed tree; without pack=yes: 3", packShows},
+	{"fetch-gets", fetching, false, false, "fetch writes what the server has, and prints nothing but progress", fetchGets},
+	{"fetch-fails", fetching, false, false, "a fetch of what is not there, breaks off or leads to a file fails and says why", fetchFails},
+	{"fetch-limit", fetching, false, false, "fetch fails at FIRMWARED_MAX, whatever the server sends", fetchLimit},
+	{"verify-refuses", verifying, false, false, "verify of what is no signature fails", verifyRefuses},
 	{"time-limits", nil, false, false, "every call ends within its time limit", timeLimits},
 }
 

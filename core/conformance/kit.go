@@ -30,6 +30,7 @@ type kit struct {
 	deaf   error  // why describe told nothing
 	sample string // the kit's copy, of a lower hook
 	own    bool   // the sample is a directory that the kit made
+	site   *site  // of a fetch hook
 
 	uppers  map[string]string // of the watched directories: what was written there
 	objects []*object         // of the clause under way

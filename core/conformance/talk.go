@@ -82,7 +82,7 @@ func unknownAction(k *kit, _ string) error {
 	if err := k.call(request{action: hook.ActionDescribe, edit: made}).is(hook.ExitNotMine); err != nil {
 		return fmt.Errorf("action %s, status 3 wanted: %w", madeUp, err)
 	}
-	for _, layer := range k.d.Layers {
+	for _, layer := range k.layers(Clause{Layers: both}) {
 		o, err := k.object(layer)
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ package conformance
 
 import (
 	"fmt"
+	"os"
 
 	"firmwared/core/hook"
 )
@@ -20,6 +21,8 @@ var must = []struct {
 	{hook.ActionMount, hook.LayerUnion, []string{hook.VarLowerDir, hook.VarRW, hook.VarWorkDir, hook.VarUnion}},
 	{hook.ActionRemount, hook.LayerUnion, []string{hook.VarUnion}},
 	{hook.ActionUnmount, hook.LayerUnion, []string{hook.VarUnion}},
+	{hook.ActionFetch, "", []string{hook.VarURL, hook.VarOutput, hook.VarState, hook.VarMax}},
+	{hook.ActionVerify, "", []string{hook.VarFile, hook.VarSignature, hook.VarKey}},
 }
 
 // asks says whether the hook has a call.
@@ -29,6 +32,10 @@ func (k *kit) asks(action, layer string) bool {
 		return k.d.HasLayer(hook.LayerLower)
 	case hook.ActionRemount:
 		return k.d.HasLayer(layer) && k.d.Live
+	case hook.ActionFetch:
+		return k.d.HasLayer(hook.LayerFetch)
+	case hook.ActionVerify:
+		return k.d.HasLayer(hook.LayerVerify)
 	}
 	return layer == "" || k.d.HasLayer(layer)
 }
@@ -40,6 +47,14 @@ func (k *kit) ask(action, layer string, change ...func(*request)) (result, error
 		return k.probe(k.sample, change...), nil
 	case layer == "":
 		q := request{action: action}
+		if action != hook.ActionDescribe {
+			vars, dir, err := k.fetchVars("/missing", 1<<20)
+			if err != nil {
+				return result{}, err
+			}
+			defer os.RemoveAll(dir)
+			q.vars = vars
+		}
 		for _, f := range change {
 			f(&q)
 		}

@@ -18,6 +18,9 @@ const (
 	ActionRemount  = "remount"
 	ActionUnmount  = "unmount"
 	ActionPack     = "pack"
+	ActionFetch    = "fetch"
+	ActionUnpack   = "unpack"
+	ActionVerify   = "verify"
 )
 
 // Actions of life-cycle hooks: the moments of an instance's life.
@@ -28,10 +31,12 @@ const (
 	ActionDropped  = "dropped"
 )
 
-// Layers that mount, remount and unmount work on.
+// Layers that mount, remount and unmount work on, and the jobs that a hook can have instead.
 const (
-	LayerLower = "lower"
-	LayerUnion = "union"
+	LayerLower  = "lower"
+	LayerUnion  = "union"
+	LayerFetch  = "fetch"
+	LayerVerify = "verify"
 )
 
 // What a hook's exit status means.
@@ -70,6 +75,14 @@ const (
 	VarPID          = "FIRMWARED_PID"
 	VarExitCode     = "FIRMWARED_EXIT_CODE"
 	VarExitReason   = "FIRMWARED_EXIT_REASON"
+	VarURL          = "FIRMWARED_URL"
+	VarMax          = "FIRMWARED_MAX"
+	VarSHA256       = "FIRMWARED_SHA256"
+	VarCA           = "FIRMWARED_CA"
+	VarStall        = "FIRMWARED_STALL"
+	VarFile         = "FIRMWARED_FILE"
+	VarSignature    = "FIRMWARED_SIGNATURE"
+	VarKey          = "FIRMWARED_KEY"
 
 	optionPrefix = "FIRMWARED_OPT_"
 	optionEntry  = optionPrefix + "<KEY>" // how the table names the whole family
@@ -104,6 +117,9 @@ var actions = []Action{
 	{ActionRemount, []string{LayerUnion}, 5 * time.Second, "make a mounted union show what changed below"},
 	{ActionUnmount, []string{LayerLower, LayerUnion}, 30 * time.Second, "make the layer's mount point free again"},
 	{ActionPack, nil, 30 * time.Minute, "make an image of a directory tree, if describe says pack=yes"},
+	{ActionFetch, nil, time.Hour, "make a file of what a URL names"},
+	{ActionUnpack, nil, 30 * time.Minute, "make the image of a download that is compressed; 3: it is not"},
+	{ActionVerify, nil, 5 * time.Minute, "say by the exit status whether a file's signature is the key's; 3: another hook's kind"},
 	{ActionPrepared, nil, 30 * time.Second, "an instance was mounted for the first time; nothing ran in it yet"},
 	{ActionStarted, nil, 30 * time.Second, "pid 1 of an instance runs its program"},
 	{ActionDead, nil, 30 * time.Second, "all processes of an instance have ended"},
@@ -118,7 +134,8 @@ var variables = []Variable{
 		"which layer the action works on"},
 	{VarFirmware, []string{ActionProbe, LayerLower, ActionPack, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false,
 		Kind{Form: FormAnyPath}, "the registered directory or image file; any name; may be gone at unmount and later; pack: the directory"},
-	{VarOutput, []string{ActionPack}, false, Kind{Form: FormAnyPath}, "the image file to make, alone in its directory; any name"},
+	{VarOutput, []string{ActionPack, ActionFetch, ActionUnpack}, false, Kind{Form: FormAnyPath},
+		"the file to make; any name; pack: an image, alone in its directory"},
 	{VarFirmwareName, []string{ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormName},
 		"name of the firmware"},
 	{VarRO, []string{LayerLower}, false, Kind{Form: FormPath}, "the mount point to use"},
@@ -131,8 +148,8 @@ var variables = []Variable{
 		"id of the firmware (lower) or the instance (others)"},
 	{VarName, []string{LayerLower, LayerUnion, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormName},
 		"name of the firmware (lower) or the instance (others)"},
-	{VarState, []string{LayerLower, LayerUnion}, false, Kind{Form: FormPath},
-		"a directory of the hook's own for this mount, kept until its unmount is verified"},
+	{VarState, []string{LayerLower, LayerUnion, ActionFetch, ActionVerify}, false, Kind{Form: FormPath},
+		"a directory of the hook's own: for this mount, kept until its unmount is verified; for this URL; for this call of verify"},
 	{VarLabel, []string{LayerLower, LayerUnion}, false, Kind{Form: FormLabel}, "source label for the mount"},
 	{optionEntry, []string{LayerLower}, true, Kind{Form: FormText}, "an option of the firmware that describe announced"},
 	{VarConfinement, []string{LayerUnion}, false, Kind{OneOf: []string{"apparmor", "userns", "apparmor+userns", "none"}},
@@ -147,6 +164,14 @@ var variables = []Variable{
 	{VarPID, []string{ActionStarted}, false, Kind{Form: FormNumber}, "pid 1 of the instance, as the host numbers it; it may have ended"},
 	{VarExitCode, []string{ActionDead}, false, Kind{Form: FormNumber}, "exit status of pid 1, 128+N for signal N"},
 	{VarExitReason, []string{ActionDead}, false, Kind{}, "how pid 1 ended, in words"},
+	{VarURL, []string{ActionFetch}, false, Kind{Form: FormURL}, "what to fetch; there may be a password in it"},
+	{VarMax, []string{ActionFetch, ActionUnpack}, false, Kind{Form: FormBytes}, "how many bytes the file may have"},
+	{VarSHA256, []string{ActionFetch}, true, Kind{Form: FormSHA256}, "the checksum that the core will ask of the file"},
+	{VarCA, []string{ActionFetch}, true, Kind{Form: FormAnyPath}, "certificates to trust instead of the system's; any name"},
+	{VarStall, []string{ActionFetch}, false, Kind{Form: FormNumber}, "seconds without data after which a server counts as stalled; 0: never"},
+	{VarFile, []string{ActionUnpack, ActionVerify}, false, Kind{Form: FormAnyPath}, "the file that was fetched; any name"},
+	{VarSignature, []string{ActionVerify}, false, Kind{Form: FormAnyPath}, "its signature, a file; any name"},
+	{VarKey, []string{ActionVerify}, false, Kind{Form: FormAnyPath}, "the public key, a file: the only one to be trusted; any name"},
 }
 
 // Actions returns a copy of the table of actions.

@@ -35,7 +35,9 @@ func given(env []string) string {
 // TestEnvOfEveryAction is the contract's table, turned round: one set of variables, and what each call gets of it.
 func TestEnvOfEveryAction(t *testing.T) {
 	everything := with(unionVars(), lowerVars(), map[string]string{VarReason: "drop", "FIRMWARED_OPT_PARTITION": "2",
-		VarFirmwareName: "fw", VarWorkspace: "/w", VarPID: "42", VarExitCode: "137", VarExitReason: "killed by SIGKILL"})
+		VarFirmwareName: "fw", VarWorkspace: "/w", VarPID: "42", VarExitCode: "137", VarExitReason: "killed by SIGKILL",
+		VarOutput: "/out", VarURL: "https://h/f", VarMax: "17179869184", VarSHA256: strings.Repeat("0f", 32), VarCA: "/ca", VarStall: "30",
+		VarFile: "/f", VarSignature: "/s", VarKey: "/k"})
 	const all = "VERBOSE TIMEOUT LIB"
 	for call, want := range map[string]string{
 		"describe":      "API ACTION " + all,
@@ -48,6 +50,10 @@ func TestEnvOfEveryAction(t *testing.T) {
 		"prepared":      "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE",
 		"started":       "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE PID",
 		"dead":          "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE EXIT_CODE EXIT_REASON",
+		"pack":          "API ACTION FIRMWARE OUTPUT " + all,
+		"fetch":         "API ACTION OUTPUT STATE " + all + " URL MAX SHA256 CA STALL",
+		"unpack":        "API ACTION OUTPUT " + all + " MAX FILE",
+		"verify":        "API ACTION STATE " + all + " FILE SIGNATURE KEY",
 		"dropped":       "API ACTION FIRMWARE FIRMWARE_NAME ID NAME " + all,
 	} {
 		action, layer, _ := strings.Cut(call, " ")
@@ -113,6 +119,12 @@ func TestEnvRefusesBadValues(t *testing.T) {
 	for _, value := range []string{"/a::/b", "/a:b", "/a:" + long, ""} {
 		if _, err := Env(ActionMount, LayerUnion, with(unionVars(), map[string]string{VarLowerDir: value})); err == nil {
 			t.Errorf("lowerdir %q was taken", value)
+		}
+	}
+	for _, value := range []string{"https:/h/f", "HTTPS://h/f", "https://", "https://h/a b", "https://h/a\"b", "https://h/a\\b", "https://h/ä", "https://h/a\nb"} {
+		set := map[string]string{VarURL: value, VarOutput: "/out", VarState: "/s", VarMax: "1", VarStall: "1"}
+		if _, err := Env(ActionFetch, "", with(set)); err == nil {
+			t.Errorf("URL %q was taken", value)
 		}
 	}
 	for _, bad := range [][2]string{{"format", ""}, {ActionMount, ""}, {ActionMount, "net"}, {ActionRemount, LayerLower}, {ActionProbe, LayerLower}} {

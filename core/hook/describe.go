@@ -30,6 +30,7 @@ type Description struct {
 	Daemon    bool     // may leave processes behind until its unmount
 	Directory string   // directory=all, none: it takes each one, or no one; "": it has to be asked
 	Plain     bool     // unmount=plain: umount(2) undoes a mount that left FIRMWARED_STATE empty
+	Schemes   []string // of a fetch hook: the beginnings of URLs, without ://
 }
 
 // DescribeError tells why a hook cannot be used: what it said about itself does not follow the contract.
@@ -61,6 +62,7 @@ const (
 var (
 	optionPattern    = word.Form{First: "a-z", Rest: "a-z0-9_-", Max: 63}
 	optionVarPattern = word.Form{First: "A-Z", Rest: "A-Z0-9_", Max: 63}
+	schemePattern    = word.Form{First: "a-z", Rest: "a-z0-9+.-", Max: 31}
 )
 
 // OptionVar is the variable that carries an option of a firmware.
@@ -135,7 +137,7 @@ func Parse(output []byte) (Description, error) {
 			return Description{}, fmt.Errorf("describe's line %d: %w", i+2, err)
 		}
 	}
-	for _, known := range []string{LayerLower, LayerUnion} {
+	for _, known := range []string{LayerLower, LayerUnion, LayerFetch, LayerVerify} {
 		if slices.Contains(layers, known) {
 			d.Layers = append(d.Layers, known)
 		}
@@ -192,6 +194,13 @@ func (d *Description) set(key, value string) (err error) {
 		_, err = choice(key, value, DirectoryAll, DirectoryNone)
 	case "unmount":
 		d.Plain, err = choice(key, value, "plain", "hook")
+	case "schemes":
+		for _, word := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == ' ' }) {
+			if !schemePattern.MatchString(word) {
+				return fmt.Errorf("%q is not the scheme of a URL", clip(word, 60))
+			}
+			d.Schemes = addWords(d.Schemes, word)
+		}
 	case "daemon":
 		d.Daemon, err = choice(key, value, "yes", "no")
 	}

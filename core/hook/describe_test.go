@@ -53,6 +53,13 @@ func TestParse(t *testing.T) {
 	if !d.HasLayer(LayerUnion) || d.HasLayer("net") || OptionVar("root-hash") != "FIRMWARED_OPT_ROOT_HASH" {
 		t.Error("HasLayer or OptionVar")
 	}
+	if d, err := Parse([]byte("api=1\nlayers=fetch verify\nschemes=http,https\nschemes=x-y file")); err != nil ||
+		strings.Join(d.Schemes, " ") != "http https x-y file" || !d.HasLayer(LayerFetch) || !d.HasLayer(LayerVerify) {
+		t.Errorf("a fetch hook gave %+v, %v", d, err)
+	}
+	if _, err := Parse([]byte("api=1\nlayers=fetch\nschemes=Http")); err == nil {
+		t.Error("a scheme in capitals was taken")
+	}
 	if d, err := Parse([]byte("api=1\nlayers=lower net")); err != nil || len(d.Layers) != 1 || d.Live || d.Daemon {
 		t.Errorf("the shortest gave %+v, %v", d, err)
 	}

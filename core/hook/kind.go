@@ -31,6 +31,9 @@ const (
 	FormLabel   Form = "label"
 	FormSeconds Form = "seconds"
 	FormNumber  Form = "number"
+	FormBytes   Form = "number of bytes"
+	FormSHA256  Form = "sha256"
+	FormURL     Form = "URL"
 )
 
 const (
@@ -45,6 +48,10 @@ var forms = map[Form]word.Form{
 	FormLabel: {Prefix: "firmwared_", First: "A-Za-z0-9._-", Rest: "A-Za-z0-9._-", Max: 64},
 
 	FormNumber: {First: "0-9", Rest: "0-9", Max: 10},
+	FormBytes:  {First: "0-9", Rest: "0-9", Max: 18},
+	FormSHA256: {First: "0-9a-f", Rest: "0-9a-f", Min: 64, Max: 64},
+	// What follows the scheme: printable, without what would end a string in a configuration or a shell.
+	FormURL: {First: "!#-&(-;=?-[]_a-z~", Rest: "!#-&(-;=?-[]_a-z~"},
 }
 
 // Check says what is wrong with a value, or "".
@@ -80,6 +87,12 @@ func (k Kind) Check(value string) string {
 	case FormSeconds:
 		if n, err := strconv.Atoi(value); err != nil || n < 1 {
 			return fmt.Sprintf("is %q, not a number of seconds", value)
+		}
+		return ""
+	case FormURL:
+		scheme, rest, _ := strings.Cut(value, "://")
+		if !schemePattern.MatchString(scheme) || !forms[FormURL].MatchString(rest) {
+			return fmt.Sprintf("is %q, not a valid URL", value)
 		}
 		return ""
 	}
