@@ -40,13 +40,13 @@ func (m *Manager) chooseHook(ctx context.Context, fw *registry.Firmware, name st
 // another's, as one does that no probe can recognise, but must not fail.
 func (m *Manager) namedHook(ctx context.Context, fw *registry.Firmware, name string) (h hook.Hook, d hook.Description, err error) {
 	if h, err = m.hooks.Find(name); err != nil {
-		return h, d, fmt.Errorf("cannot add firmware %s: %w", quote(fw.Path), err)
+		return h, d, fmt.Errorf("cannot add firmware %s: %w", sourceOf(fw), err)
 	}
 	if d, err = m.runner.Describe(ctx, h); err != nil {
 		return h, d, err
 	}
 	if !d.HasLayer(hook.LayerLower) {
-		return h, d, fmt.Errorf("cannot add firmware %s: hook %s mounts no lower", quote(fw.Path), name)
+		return h, d, fmt.Errorf("cannot add firmware %s: hook %s mounts no lower", sourceOf(fw), name)
 	}
 	_, _, err = m.probe(ctx, h, fw)
 	return h, d, err
@@ -114,11 +114,11 @@ func (m *Manager) warn(problems ...error) {
 // noHook says that nobody takes a firmware's source, and why as far as it is known.
 func (m *Manager) noHook(fw *registry.Firmware, tried, why []string) error {
 	if len(tried) == 0 {
-		return fmt.Errorf("cannot add firmware %s: no lower hook in %s", quote(fw.Path), strings.Join(m.hooks, ", "))
+		return fmt.Errorf("cannot add firmware %s: no lower hook in %s", sourceOf(fw), strings.Join(m.hooks, ", "))
 	}
 	reasons := strings.Join(append([]string{""}, why...), "; ")
 	return fmt.Errorf("cannot add firmware %s: no hook can mount it (tried: %s)%s; for a new format, add a hook to %s",
-		quote(fw.Path), strings.Join(tried, ", "), reasons, m.hooks[0])
+		sourceOf(fw), strings.Join(tried, ", "), reasons, m.hooks[0])
 }
 
 func checkOptions(fw *registry.Firmware, h hook.Hook, d hook.Description) error {
@@ -136,5 +136,5 @@ func checkOptions(fw *registry.Firmware, h hook.Hook, d hook.Description) error 
 	if len(d.Options) > 0 {
 		known = strings.Join(d.Options, ", ")
 	}
-	return fmt.Errorf("cannot add firmware %s: hook %s has no option %s (it has: %s)", quote(fw.Path), h.Name, strings.Join(unknown, ", "), known)
+	return fmt.Errorf("cannot add firmware %s: hook %s has no option %s (it has: %s)", sourceOf(fw), h.Name, strings.Join(unknown, ", "), known)
 }

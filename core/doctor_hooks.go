@@ -42,7 +42,11 @@ func (d *doctor) hookFiles(ctx context.Context) {
 			status, union = Problem, true // every instance needs it
 		}
 		if missing := lacking(ctx, about.Requires); len(missing) > 0 {
-			d.bad(status, "hook "+h.Name, "missing: "+strings.Join(missing, ", "), "without, it cannot mount "+or(strings.Join(about.Formats, " "), "anything"))
+			advice := "without, it cannot mount " + or(strings.Join(about.Formats, " "), "anything")
+			if !about.HasLayer(hook.LayerLower) && !about.HasLayer(hook.LayerUnion) {
+				advice = "without, it cannot do its work"
+			}
+			d.bad(status, "hook "+h.Name, "missing: "+strings.Join(missing, ", "), advice)
 			continue
 		}
 		d.ok("hook "+h.Name, about.Summary)

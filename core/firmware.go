@@ -28,10 +28,16 @@ type AddOptions struct {
 	Copy      bool // keep a copy of the image in the state directory
 	Ephemeral bool // remove with the last instance, unless it is registered already
 	Progress  func(done, total int64)
+
+	// Of a URL alone.
+	Signature string // a file or URL: what is fetched must be signed so
+	Key       string // a file: by this key
+	CopyTo    string // a path: keep the image there, and leave it to the user
+	Fetched   func(done, total int64)
 }
 
-// Add registers the firmware at path, or finds it registered already: the same
-// image content, or the same real directory, with the same base, hook and
+// Add registers the firmware at path, a URL maybe, or finds it registered already:
+// the same image content, or the same real directory, with the same base, hook and
 // options is the same firmware. Needs Enter.
 func (m *Manager) Add(ctx context.Context, path string, o AddOptions) (*registry.Firmware, error) {
 	fw, err := m.add(ctx, path, o)
@@ -47,6 +53,12 @@ func (m *Manager) add(ctx context.Context, path string, o AddOptions) (*registry
 			return nil, fmt.Errorf("cannot add firmware: %w", err)
 		}
 	}
+	if IsURL(path) {
+		return m.addURL(ctx, path, o)
+	}
+	if o.Signature != "" || o.CopyTo != "" {
+		return nil, fmt.Errorf("cannot add firmware %s: --signature and --copy-to are for URLs; that of a file is file:// and its absolute path", quote(path))
+	}
 	real, image, err := findSource(path)
 	if err == nil {
 		err = m.refuseOwn(real)
@@ -55,12 +67,8 @@ func (m *Manager) add(ctx context.Context, path string, o AddOptions) (*registry
 		return nil, err
 	}
 	fw := &registry.Firmware{Path: real, Image: image, Options: o.Options, Name: o.Name, Ephemeral: o.Ephemeral, Created: time.Now()}
-	if o.Base != "" {
-		base, err := m.store.Firmwares.Find(o.Base)
-		if err != nil {
-			return nil, fmt.Errorf("cannot add firmware %s on a base: %w", quote(path), err)
-		}
-		fw.Base = base.ID
+	if err := m.setBase(fw, quote(path), o.Base); err != nil {
+		return nil, err
 	}
 	if err := m.chooseHook(ctx, fw, o.Hook); err != nil {
 		return nil, err
@@ -90,14 +98,32 @@ func (m *Manager) add(ctx context.Context, path string, o AddOptions) (*registry
 	return m.register(ctx, fw, copied, "image", fw.SHA256)
 }
 
-// register writes the record of a firmware with this identity, or returns the
-// one that is there. copied, if any, becomes the image that it uses.
-func (m *Manager) register(ctx context.Context, fw *registry.Firmware, copied *imageCopy, kind, identity string) (*registry.Firmware, error) {
+// setBase puts a firmware on top of another one, if one is named.
+func (m *Manager) setBase(fw *registry.Firmware, what, key string) error {
+	if key == "" {
+		return nil
+	}
+	base, err := m.store.Firmwares.Find(key)
+	if err != nil {
+		return fmt.Errorf("cannot add firmware %s on a base: %w", what, err)
+	}
+	fw.Base = base.ID
+	return nil
+}
+
+// firmwareID is the id of a firmware with this identity.
+func firmwareID(fw *registry.Firmware, kind, identity string) string {
 	words := []string{kind, identity, fw.Base, fw.Hook}
 	for _, key := range sortedKeys(fw.Options) {
 		words = append(words, key, fw.Options[key])
 	}
-	fw.ID = shortHash(words...)
+	return shortHash(words...)
+}
+
+// register writes the record of a firmware with this identity, or returns the
+// one that is there. copied, if any, becomes the image that it uses.
+func (m *Manager) register(ctx context.Context, fw *registry.Firmware, copied *imageCopy, kind, identity string) (*registry.Firmware, error) {
+	fw.ID = firmwareID(fw, kind, identity)
 	lock, err := m.store.Lock(ctx, "f-"+fw.ID, registry.Exclusive)
 	if err != nil {
 		return nil, err
@@ -105,7 +131,7 @@ func (m *Manager) register(ctx context.Context, fw *registry.Firmware, copied *i
 	defer lock.Unlock()
 	old, err := m.store.Firmwares.Load(fw.ID)
 	if isBroken(err) {
-		return nil, fmt.Errorf("cannot add firmware %s: %w", quote(fw.Path), err)
+		return nil, fmt.Errorf("cannot add firmware %s: %w", sourceOf(fw), err)
 	}
 	if old != nil && old.Removing { // by a command that died: the lock is ours
 		if err := m.removeFirmware(ctx, old, reasonRecover); err != nil {
@@ -122,7 +148,7 @@ func (m *Manager) register(ctx context.Context, fw *registry.Firmware, copied *i
 		return fw, m.create(fw, copied)
 	}
 	if fw.Name != "" && fw.Name != old.Name {
-		return nil, fmt.Errorf("cannot add firmware %s as %s: it is registered already as %s (%s)", quote(fw.Path), fw.Name, old.Name, old.ID)
+		return nil, fmt.Errorf("cannot add firmware %s as %s: it is registered already as %s (%s)", sourceOf(fw), fw.Name, old.Name, old.ID)
 	}
 	return old, m.adopt(old, fw, copied)
 }
@@ -138,7 +164,7 @@ func (m *Manager) create(fw *registry.Firmware, copied *imageCopy) error {
 	if fw.Name == "" {
 		fw.Name = newName(taken)
 	} else if taken[fw.Name] {
-		return fmt.Errorf("cannot add firmware %s: another one is named %s", quote(fw.Path), fw.Name)
+		return fmt.Errorf("cannot add firmware %s: another one is named %s", sourceOf(fw), fw.Name)
 	}
 	if fw.Ephemeral { // until PrepareToRun has made the instance that it goes with
 		mark, err := m.store.Begin("firmware." + fw.ID)
@@ -177,7 +203,11 @@ func (m *Manager) adopt(old, fw *registry.Firmware, copied *imageCopy) error {
 		// Equal content elsewhere: stand on the file named last, it is there.
 		old.Path, old.Stat = fw.Path, fw.Stat
 	}
-	if old.Ephemeral == before.Ephemeral && old.Path == before.Path && old.Stat == before.Stat {
+	if fw.URL != "" {
+		old.URL, old.Download = fw.URL, fw.Download
+	}
+	same := old.URL == before.URL && old.Download == before.Download
+	if same && old.Ephemeral == before.Ephemeral && old.Path == before.Path && old.Stat == before.Stat {
 		return nil
 	}
 	return m.store.Firmwares.Save(old)

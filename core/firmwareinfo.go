@@ -19,7 +19,9 @@ type FirmwareInfo struct {
 	Options   map[string]string `json:"options"`
 	Base      string            `json:"base"` // name
 	SHA256    string            `json:"sha256"`
-	State     string            `json:"state"` // mounted or unmounted
+	URL       string            `json:"url"`      // where it was fetched, without a password
+	Download  string            `json:"download"` // sha256 of what was fetched, which may have been compressed
+	State     string            `json:"state"`    // mounted or unmounted
 	Instances []string          `json:"instances"`
 	Mounts    []string          `json:"mounts"` // of its generations
 	Ephemeral bool              `json:"ephemeral"`
@@ -57,7 +59,7 @@ func (m *Manager) ShowFirmware(fw *registry.Firmware) FirmwareInfo {
 func (m *Manager) firmwareInfo(fw *registry.Firmware, names map[string]string, instances []*registry.Instance) FirmwareInfo {
 	info := FirmwareInfo{
 		ID: fw.ID, Name: fw.Name, Path: fw.Path, Kind: kindOf(fw), Hook: fw.Hook, Options: fw.Options,
-		Base: names[fw.Base], SHA256: fw.SHA256, State: "unmounted", Instances: []string{}, Mounts: []string{},
+		Base: names[fw.Base], SHA256: fw.SHA256, URL: fw.URL, Download: fw.Download, State: "unmounted", Instances: []string{}, Mounts: []string{},
 		Ephemeral: fw.Ephemeral, Copied: fw.Copied, Created: fw.Created,
 	}
 	if info.Options == nil {

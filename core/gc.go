@@ -16,7 +16,7 @@ import (
 // GCOptions are what `gc` takes.
 type GCOptions struct {
 	DryRun bool // only say what would go
-	Unused bool // also lowers that are the newest of their firmware
+	Unused bool // also lowers that are the newest of their firmware, and all broken downloads
 }
 
 // Garbage is one thing that gc takes away; the names in JSON are promised.
@@ -60,7 +60,7 @@ func (m *Manager) GC(ctx context.Context, o GCOptions, report func(Garbage)) err
 	var errs []error
 	// In this order: what one leaves behind the next will find.
 	for _, find := range []func() []Garbage{
-		g.hookCalls, g.instances, g.interrupted, g.strays, g.copies, g.processes, g.firmwares, g.lowers, g.images, g.temporary,
+		g.hookCalls, g.instances, g.interrupted, g.strays, g.copies, g.processes, g.firmwares, g.lowers, g.images, g.downloaded, g.temporary,
 		g.daemons, g.groups, g.profilesLeft, g.locks,
 	} {
 		for _, it := range find() {
@@ -136,6 +136,10 @@ func (g *gc) recorded(lock string) bool {
 		_, err = g.store.Instances.Load(id)
 	case "f":
 		_, err = g.store.Firmwares.Load(id)
+	case "u":
+		if _, err := os.Lstat(filepath.Join(g.downloads(), id)); err != nil {
+			return false
+		}
 	}
 	var missing *registry.NotFoundError
 	return !errors.As(err, &missing)

@@ -30,6 +30,7 @@ type HookInfo struct {
 	Remount   string             `json:"remount"` // live, none, or empty without a union layer
 	Pack      bool               `json:"pack"`
 	Daemon    bool               `json:"daemon"`
+	Schemes   []string           `json:"schemes"`    // of a fetch hook
 	Directory string             `json:"directory"`  // all, none, or ask: whose directories are
 	Unmount   string             `json:"unmount"`    // plain: the program may do it without the hook; hook
 	Hides     []string           `json:"hides"`      // files of the same name in later directories
@@ -73,6 +74,7 @@ func (m *Manager) hookInfo(ctx context.Context, e hook.Entry) HookInfo {
 	info := HookInfo{
 		Name: e.Name, Path: e.Path, State: "ok", Hides: append([]string{}, e.Hides...), Limits: map[string]float64{},
 		Layers: []string{}, Formats: []string{}, Requires: []string{}, Options: []string{}, Magic: []string{},
+		Schemes: []string{},
 	}
 	for _, a := range hook.Actions() {
 		info.Limits[a.Name] = m.runner.Timeout(e.Name, a.Name).Seconds()
@@ -102,6 +104,7 @@ func (m *Manager) hookInfo(ctx context.Context, e hook.Entry) HookInfo {
 	info.Formats = append(info.Formats, d.Formats...)
 	info.Requires = append(info.Requires, d.Requires...)
 	info.Options = append(info.Options, d.Options...)
+	info.Schemes = append(info.Schemes, d.Schemes...)
 	for _, magic := range d.Magic {
 		info.Magic = append(info.Magic, fmt.Sprintf("%d:%s", magic.Offset, hex.EncodeToString(magic.Bytes)))
 	}
@@ -149,8 +152,12 @@ func (m *Manager) envLayer(h hook.Hook, d hook.Description, action, layer, objec
 		}
 		return "", fmt.Errorf("there is no action %q: it is one of %s", action, strings.Join(names, ", "))
 	}
-	if action == hook.ActionProbe && !d.HasLayer(hook.LayerLower) {
-		return "", fmt.Errorf("hook %s has no layer lower, so it is not asked to probe", h.Name)
+	jobs := map[string]string{
+		hook.ActionProbe: hook.LayerLower, hook.ActionFetch: hook.LayerFetch, hook.ActionUnpack: hook.LayerFetch,
+		hook.ActionVerify: hook.LayerVerify,
+	}
+	if job := jobs[action]; job != "" && !d.HasLayer(job) {
+		return "", fmt.Errorf("hook %s has no layer %s, so it is not asked to %s", h.Name, job, action)
 	}
 	var can []string
 	for _, l := range all[i].Layers {
@@ -186,9 +193,9 @@ func (m *Manager) envLayer(h hook.Hook, d hook.Description, action, layer, objec
 func (m *Manager) envCall(ctx context.Context, action, layer, object string, d hook.Description) (call hook.Call, err error) {
 	switch {
 	case object == "":
-		call.Vars = m.sampleVars(layer, d)
-	case action == hook.ActionDescribe:
-		return call, errors.New("describe is not about a firmware or an instance")
+		call.Vars = m.sampleVars(action, layer, d)
+	case slices.Contains([]string{hook.ActionDescribe, hook.ActionFetch, hook.ActionUnpack, hook.ActionVerify}, action):
+		return call, fmt.Errorf("%s is not about a firmware or an instance", action)
 	case layer == hook.LayerUnion:
 		call, err = m.instanceEnv(ctx, object)
 	default:
@@ -229,13 +236,22 @@ func (m *Manager) instanceEnv(ctx context.Context, key string) (hook.Call, error
 }
 
 // sampleVars are the values for an object that does not exist; paths are where the program would have them.
-func (m *Manager) sampleVars(layer string, d hook.Description) map[string]string {
+func (m *Manager) sampleVars(action, layer string, d hook.Description) map[string]string {
 	const id, generation = "0123456789ab", "ba9876543210"
 	vars := map[string]string{
 		hook.VarFirmware: "/path/to/firmware", hook.VarRO: m.at.lowerMount(id, generation),
 		hook.VarLowerDir: m.at.lowerMount(id, generation), hook.VarRW: m.at.rw(id), hook.VarWorkDir: m.at.workdir(id),
 		hook.VarUnion: m.at.union(id), hook.VarID: id, hook.VarName: "sample", hook.VarState: m.at.unionState(id),
 		hook.VarLabel: "firmwared_" + id, hook.VarConfinement: "none",
+		hook.VarOutput: filepath.Join(m.at.base, "images", ".copy-"+id), hook.VarMax: fmt.Sprint(m.cfg.FetchMax),
+		hook.VarStall: fmt.Sprint(m.cfg.FetchStall), hook.VarCA: m.cfg.FetchCA,
+		hook.VarFile: filepath.Join(m.at.base, "images", ".copy-"+generation), hook.VarSignature: "/path/to/signature", hook.VarKey: "/path/to/key",
+	}
+	if len(d.Schemes) > 0 {
+		vars[hook.VarURL] = d.Schemes[0] + "://host/path/to/firmware"
+	}
+	if action == hook.ActionFetch || action == hook.ActionVerify {
+		vars[hook.VarState] = filepath.Join(m.downloads(), id)
 	}
 	if layer == hook.LayerLower {
 		vars[hook.VarState] = filepath.Join(m.at.lowerDir(id, generation), "state")

@@ -44,6 +44,14 @@ func findSource(path string) (real string, image bool, err error) {
 	return "", false, fmt.Errorf("cannot use %q as a firmware: it is neither a directory nor an image file", path)
 }
 
+// sourceOf names in a message what a firmware is made of.
+func sourceOf(fw *registry.Firmware) string {
+	if fw.URL != "" {
+		return fw.URL
+	}
+	return quote(fw.Path)
+}
+
 // refuseOwn refuses what firmwared itself has mounted or made for an instance, of
 // this root or another one: a union over a union would write to one rw layer
 // behind the back of the other, and a lower goes with its firmware.

@@ -28,6 +28,7 @@ teardown() { fw_teardown; }
 steps() {
 	cat <<-'END'
 		add add.copying add.read add.placed add.registered root.bound
+		fetch fetch.begun fetch.fetched fetch.checked fetch.unpacked fetch.synced add.placed add.registered
 		commit commit.begun commit.copied add.placed add.registered
 		prepare prepare.marked prepare.registered lower.marked lower.recorded lower.mounted lower.verified union.stood
 		prepare union.workspace union.recorded union.mounted union.verified prepare.mounted prepare.saved
@@ -85,6 +86,7 @@ with_box() {
 die() {
 	case $1 in
 	add) faulty "$2" firmware add "$IMAGE" --copy --name fw ;;
+	fetch) gzip -c "$IMAGE" >"$BATS_TEST_TMPDIR/image.gz" && faulty "$2" firmware add "file://$BATS_TEST_TMPDIR/image.gz" --name fw ;;
 	commit) with_box && faulty "$2" commit box --name new ;;
 	prepare) quietly firmware add "$IMAGE" --copy --name fw && faulty "$2" prepare fw --name box ;;
 	start) with_box && faulty "$2" start box -- /bin/sleep 1000 ;;
@@ -176,8 +178,8 @@ survives() {
 	assert_eq '[]' "$(fw firmware list --json)" firmwares || return
 	fw gc >/dev/null && assert_eq '' "$(fw gc 2>&1)" 'a second gc' || return
 	assert_eq '' "$(leaked_mounts)$(leaked_loops)$(leaked_cgroups)" 'left behind' || return
-	assert_eq 'firmwares instances lowers mounts.json run workspaces' "$(cd "$FW_ROOT" && { printf '%s\n' *; echo mounts.json lowers workspaces | tr ' ' '\n'; } | grep -vxE 'images|events.*' | sort -u | paste -sd' ')" 'in the root' || return
-	assert_eq '' "$(find "$FW_ROOT"/{instances,firmwares,images,workspaces,lowers,run/pending,run/instances,run/lowers} -mindepth 1 2>/dev/null)" 'in the root'
+	assert_eq 'firmwares instances lowers mounts.json run workspaces' "$(cd "$FW_ROOT" && { printf '%s\n' *; echo mounts.json lowers workspaces | tr ' ' '\n'; } | grep -vxE 'images|downloads|events.*' | sort -u | paste -sd' ')" 'in the root' || return
+	assert_eq '' "$(find "$FW_ROOT"/{instances,firmwares,images,downloads,workspaces,lowers,run/pending,run/instances,run/lowers} -mindepth 1 2>/dev/null)" 'in the root'
 }
 
 # survives_all OPERATION...
@@ -200,6 +202,7 @@ survives_all() {
 }
 
 @test "add" { survives_all add; }
+@test "add of a URL" { survives_all fetch; }
 @test "commit" { survives_all commit; }
 @test "prepare" { survives_all prepare; }
 @test "start: the command, the supervisor, the init stage" { survives_all start; }

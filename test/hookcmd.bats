@@ -40,12 +40,12 @@ result() { jq -r --arg name "$1" '.[] | select(.clause == $name) | .result' <<<"
 	chmod 777 "$SITE/open.hook"
 	ln -s /dev/null "$SITE/aufs.hook"
 	fw_ok hook list --json
-	assert_eq 'aufs=masked broken=broken disk=ok erofs=ok mount=ok open=refused squashfs=ok verity=ok' \
+	assert_eq 'aufs=masked broken=broken disk=ok erofs=ok fetch=ok mount=ok open=refused squashfs=ok verify=ok verity=ok' \
 		"$(jq -r '.[] | .name + "=" + .state' <<<"$output" | paste -sd' ')"
 	assert_has "$(jq -r '.[] | select(.name == "open").problem' <<<"$output")" 'writable by others'
 	assert_eq 'lower union' "$(jq -r '.[] | select(.name == "mount").layers | join(" ")' <<<"$output")"
 	fw_ok hook list
-	assert_eq 9 "${#lines[@]}"
+	assert_eq 11 "${#lines[@]}"
 	assert_has "$output" '/dev/null'
 }
 
@@ -68,6 +68,13 @@ result() { jq -r --arg name "$1" '.[] | select(.clause == $name) | .result' <<<"
 	assert_has "$output" 'FIRMWARED_LAYER=lower'
 	assert_has "$output" 'FIRMWARED_OPT_PARTITION='
 	refute_has "$output" 'FIRMWARED_REASON'
+	fw_ok hook env fetch fetch
+	assert_has "$output" 'FIRMWARED_URL=http://host/'
+	refute_has "$output" 'FIRMWARED_LAYER'
+	fw_ok hook env fetch unpack
+	assert_has "$output" 'FIRMWARED_FILE='
+	fw_ok hook env verify verify
+	assert_has "$output" 'FIRMWARED_KEY='
 	fw_ok hook env mount describe
 	refute_has "$output" 'FIRMWARED_FIRMWARE'
 
@@ -108,6 +115,8 @@ result() { jq -r --arg name "$1" '.[] | select(.clause == $name) | .result' <<<"
 
 @test "env refuses what no hook is asked" {
 	fw_fails 1 'there is no action' hook env mount frobnicate
+	fw_fails 1 'has no layer fetch' hook env mount fetch
+	fw_fails 1 'verify is not about a firmware' hook env verify verify fw
 	fw_fails 1 'has no layer union' hook env squashfs mount union
 	fw_fails 1 'has no layer that remount' hook env squashfs remount
 	fw_fails 1 'no remount of layer "lower"' hook env mount remount lower

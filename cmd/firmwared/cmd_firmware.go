@@ -23,21 +23,32 @@ func firmwareCommand() *cli.Command {
 		Subcommands: []*cli.Command{
 			{
 				Name:      "add",
-				Usage:     "register a directory or an image file; prints its id",
-				UsageText: "firmwared firmware add PATH [--name N] [--base F] [--hook H] [--sha256 HEX] [--copy] [--option K=V]...",
+				Usage:     "register a directory, an image file or what a URL names; prints its id",
+				UsageText: "firmwared firmware add PATH|URL [--name N] [--base F] [--hook H] [--sha256 HEX] [--copy] [--option K=V]... [--copy-to FILE] [--signature FILE|URL --key FILE]",
 				Description: `The firmware is used where it lies and never modified. Adding the same directory
 (by its real path) or the same image (by its content) again gives the same id.
 
+A URL (http, https, file, and what other hooks announce) is fetched into the state
+directory; the image goes with the firmware, unless --copy-to keeps it as FILE for
+you. --sha256 and --signature are about what is fetched; what is compressed is
+unpacked after that. With --sha256, nothing is fetched that is there already. A
+broken download goes on where it was when it is added again within a day.
+
    firmwared firmware add ./final --name fw
    firmwared firmware add rootfs.img --copy
-   firmwared firmware add ./patch --base fw            ./patch on top of fw`,
+   firmwared firmware add ./patch --base fw            ./patch on top of fw
+   firmwared firmware add https://host/rootfs.img.xz --sha256 2ac3... --name fw
+   firmwared firmware add https://host/fw.img --signature https://host/fw.img.minisig --key vendor.pub`,
 				Flags: []cli.Flag{
 					&cli.StringFlag{Name: "name", Usage: "name it `N` (default: one is made up)"},
 					&cli.StringFlag{Name: "base", Usage: "put it on top of firmware `F`"},
 					&cli.StringFlag{Name: "hook", Usage: "have hook `H` mount it (default: the first that says it can)"},
-					&cli.StringFlag{Name: "sha256", Usage: "refuse an image whose checksum is not `HEX`"},
+					&cli.StringFlag{Name: "sha256", Usage: "refuse an image, or a download, whose checksum is not `HEX`"},
 					&cli.BoolFlag{Name: "copy", Usage: "keep a copy of the image in the state directory"},
 					&cli.StringSliceFlag{Name: "option", Usage: "give the hook option `K=V`; see firmwared hook show"},
+					&cli.StringFlag{Name: "copy-to", Usage: "keep what a URL gives as `FILE`, which stays when the firmware is removed"},
+					&cli.StringFlag{Name: "signature", Usage: "refuse a download that `FILE`, or what that URL gives, does not sign"},
+					&cli.StringFlag{Name: "key", Usage: "the public key of the signature (minisign or OpenPGP) is in `FILE`"},
 				},
 				Action: firmwareAdd,
 			},
@@ -86,16 +97,22 @@ func firmwareAdd(c *cli.Context) error {
 	if err != nil {
 		return err
 	}
+	if (c.String("signature") == "") != (c.String("key") == "") {
+		return usagef("--signature and --key go together")
+	}
 	m, err := enter(c)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	fetched, endFetch := progress("fetch")
 	show, end := progress("sha256")
 	fw, err := m.Add(c.Context, args[0], core.AddOptions{
 		Name: c.String("name"), Base: c.String("base"), Hook: c.String("hook"), SHA256: c.String("sha256"),
 		Options: given, Copy: c.Bool("copy"), Progress: show,
+		Signature: c.String("signature"), Key: c.String("key"), CopyTo: c.String("copy-to"), Fetched: fetched,
 	})
+	endFetch()
 	end()
 	if err == nil {
 		fmt.Println(fw.ID)
@@ -149,6 +166,8 @@ func firmwareShow(c *cli.Context) error {
 	}
 	field("base", i.Base)
 	field("sha256", i.SHA256)
+	field("url", i.URL)
+	field("download", i.Download)
 	field("state", i.State)
 	field("mounts", strings.Join(i.Mounts, " "))
 	field("instances", strings.Join(i.Instances, " "))

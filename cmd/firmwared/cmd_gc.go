@@ -23,7 +23,7 @@ a drop --keep.
    firmwared gc --unused                              unmount firmwares that no instance uses, too`,
 		Flags: []cli.Flag{
 			&cli.BoolFlag{Name: "dry-run", Aliases: []string{"n"}, Usage: "only show what would go"},
-			&cli.BoolFlag{Name: "unused", Usage: "also unmount each firmware that no instance stands on"},
+			&cli.BoolFlag{Name: "unused", Usage: "also unmount each firmware that no instance stands on, and remove broken downloads"},
 			jsonFlag(),
 		},
 		Action: gc,

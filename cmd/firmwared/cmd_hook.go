@@ -44,7 +44,7 @@ root), broken (describe does not work) or masked (it leads to /dev/null).`,
 				Name:      "env",
 				Usage:     "print the environment that a hook would get",
 				UsageText: "firmwared hook env NAME ACTION [LAYER] [FIRMWARE|INSTANCE] [--export|--json]",
-				Description: `ACTION is describe, probe, mount, remount or unmount. LAYER is lower or union; it can
+				Description: `ACTION is describe, probe, mount, remount, unmount, pack, fetch, unpack or verify. LAYER is lower or union; it can
 be left out where the hook has only one. For a firmware (probe, lower) or an
 instance that is mounted (union) the values are its own, else they are made up.
 The FIRMWARED_X_ variable is another one each time and means nothing.
@@ -144,6 +144,7 @@ func hookShow(c *cli.Context) error {
 	field("pack", i.Pack)
 	field("daemon", i.Daemon)
 	field("unmount", i.Unmount)
+	field("schemes", strings.Join(i.Schemes, " "))
 	var limits []string
 	for _, action := range slices.Sorted(maps.Keys(i.Limits)) {
 		limits = append(limits, fmt.Sprintf("%s %vs", action, i.Limits[action]))

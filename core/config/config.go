@@ -54,6 +54,9 @@ type Config struct {
 	Cmdline     []string                 // pid 1 when neither the call nor a property says
 	DetachKeys  string                   // comma-separated, as "ctrl-p,ctrl-q"
 	LogMax      int64                    // bytes of one console log
+	FetchMax    int64                    // bytes of one download, and of what it is unpacked to
+	FetchCA     string                   // certificates for fetching; "": the system's
+	FetchStall  int                      // seconds without data; 0: no limit
 
 	LibDir string // where lib.bash lies: derived from HookDirs, no setting
 	File   string // the file that was read; empty if there was none

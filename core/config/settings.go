@@ -62,6 +62,12 @@ var settings = []setting{
 		"The keys that leave an attached console without ending the instance."),
 	sizeSetting("log_max", 16<<20, func(c *Config) *int64 { return &c.LogMax },
 		"How large an instance's console log may become."),
+	sizeSetting("fetch_max", 16<<30, func(c *Config) *int64 { return &c.FetchMax },
+		"How large a firmware that is fetched from a URL may be, before and after it is unpacked."),
+	textSetting("fetch_ca", "", "absolute path, or empty", optionalPath, func(c *Config) *string { return &c.FetchCA },
+		"A file of certificates (PEM) to trust when fetching, instead of the system's."),
+	countSetting("fetch_stall", 30, 86400, func(c *Config) *int { return &c.FetchStall },
+		"Seconds without data after which a server that is fetched from counts as stalled; 0 is never."),
 }
 
 func findSetting(key string) (setting, bool) {

@@ -34,6 +34,13 @@ func checkPath(s string) error {
 	return nil
 }
 
+func optionalPath(s string) error {
+	if s == "" {
+		return nil
+	}
+	return checkPath(s)
+}
+
 func oneOf(words ...string) func(string) error {
 	return func(s string) error {
 		for _, word := range words {

@@ -36,6 +36,10 @@ type Firmware struct {
 	Base    string            `json:"base,omitempty"`   // id
 	Hook    string            `json:"hook"`
 	Options map[string]string `json:"options,omitempty"`
+	// URL: where it came from, without a password. Download: the sha256 of what was
+	// fetched there, which was unpacked if it is not SHA256.
+	URL      string `json:"url,omitempty"`
+	Download string `json:"download,omitempty"`
 	// Ephemeral: goes with its last instance. Removing: a removal is under way.
 	Ephemeral bool      `json:"ephemeral,omitempty"`
 	Removing  bool      `json:"removing,omitempty"`
