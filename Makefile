@@ -81,6 +81,10 @@ build/attempts: FORCE | go-version
 build/apparmor.test: FORCE | go-version
 	@mkdir -p build && CGO_ENABLED=0 $(GO) test -tags vm -c -o $@ ./core/apparmor
 
+# The web server of test/fetch.bats.
+build/httpd: FORCE | go-version
+	@mkdir -p build && CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w' -o $@ ./test/httpd
+
 # --- manual pages and example ------------------------------------------------
 
 man: | go-version
