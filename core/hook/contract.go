@@ -31,10 +31,19 @@ const (
 	ActionDropped  = "dropped"
 )
 
-// Layers that mount, remount and unmount work on, and the jobs that a hook can have instead.
+// Actions on the network of an instance.
+const (
+	ActionCreate    = "create"
+	ActionConfigure = "configure"
+	ActionClean     = "clean"
+)
+
+// Layers: mount, remount and unmount work on the first two, the actions of the network on the third. The others are
+// jobs that a hook can have instead.
 const (
 	LayerLower  = "lower"
 	LayerUnion  = "union"
+	LayerNet    = "net"
 	LayerFetch  = "fetch"
 	LayerVerify = "verify"
 )
@@ -84,6 +93,17 @@ const (
 	VarSignature    = "FIRMWARED_SIGNATURE"
 	VarKey          = "FIRMWARED_KEY"
 
+	VarNetns           = "FIRMWARED_NETNS"
+	VarNetIf           = "FIRMWARED_NET_IF"
+	VarNetHostIf       = "FIRMWARED_NET_HOST_IF"
+	VarNetAddress      = "FIRMWARED_NET_ADDRESS"
+	VarNetAddress6     = "FIRMWARED_NET_ADDRESS6"
+	VarNetHostAddress  = "FIRMWARED_NET_HOST_ADDRESS"
+	VarNetHostAddress6 = "FIRMWARED_NET_HOST_ADDRESS6"
+	VarNetFixed        = "FIRMWARED_NET_FIXED"
+	VarNetTransit      = "FIRMWARED_NET_TRANSIT_ADDRESS"
+	VarNetLeases       = "FIRMWARED_NET_LEASES"
+
 	optionPrefix = "FIRMWARED_OPT_"
 	optionEntry  = optionPrefix + "<KEY>" // how the table names the whole family
 	greasePrefix = "FIRMWARED_X_"         // never means anything
@@ -120,6 +140,9 @@ var actions = []Action{
 	{ActionFetch, nil, time.Hour, "make a file of what a URL names"},
 	{ActionUnpack, nil, 30 * time.Minute, "make the image of a download that is compressed; 3: it is not"},
 	{ActionVerify, nil, 5 * time.Minute, "say by the exit status whether a file's signature is the key's; 3: another hook's kind"},
+	{ActionCreate, []string{LayerNet}, 30 * time.Second, "make the interfaces of an instance that is about to start"},
+	{ActionConfigure, []string{LayerNet}, 30 * time.Second, "give them addresses, routes and all else; say on stdout what the hook decided itself"},
+	{ActionClean, []string{LayerNet}, 30 * time.Second, "take away all that was made for the instance's network"},
 	{ActionPrepared, nil, 30 * time.Second, "an instance was mounted for the first time; nothing ran in it yet"},
 	{ActionStarted, nil, 30 * time.Second, "pid 1 of an instance runs its program"},
 	{ActionDead, nil, 30 * time.Second, "all processes of an instance have ended"},
@@ -130,7 +153,7 @@ var actions = []Action{
 var variables = []Variable{
 	{VarAPI, []string{All}, false, Kind{OneOf: []string{API}}, "version of the contract"},
 	{VarAction, []string{All}, false, Kind{}, "what is asked for"},
-	{VarLayer, []string{ActionMount, ActionRemount, ActionUnmount}, false, Kind{OneOf: []string{LayerLower, LayerUnion}},
+	{VarLayer, []string{ActionMount, ActionRemount, ActionUnmount, LayerNet}, false, Kind{OneOf: []string{LayerLower, LayerUnion, LayerNet}},
 		"which layer the action works on"},
 	{VarFirmware, []string{ActionProbe, LayerLower, ActionPack, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false,
 		Kind{Form: FormAnyPath}, "the registered directory or image file; any name; may be gone at unmount and later; pack: the directory"},
@@ -144,14 +167,15 @@ var variables = []Variable{
 	{VarWorkDir, []string{LayerUnion}, false, Kind{Form: FormPath}, "work directory on the same file system as the read-write layer"},
 	{VarUnion, []string{LayerUnion, ActionPrepared, ActionStarted, ActionDead}, false, Kind{Form: FormPath},
 		"mount point of the merged tree"},
-	{VarID, []string{LayerLower, LayerUnion, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormID},
+	{VarID, []string{LayerLower, LayerUnion, LayerNet, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormID},
 		"id of the firmware (lower) or the instance (others)"},
-	{VarName, []string{LayerLower, LayerUnion, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormName},
+	{VarName, []string{LayerLower, LayerUnion, LayerNet, ActionPrepared, ActionStarted, ActionDead, ActionDropped}, false, Kind{Form: FormName},
 		"name of the firmware (lower) or the instance (others)"},
-	{VarState, []string{LayerLower, LayerUnion, ActionFetch, ActionVerify}, false, Kind{Form: FormPath},
-		"a directory of the hook's own: for this mount, kept until its unmount is verified; for this URL; for this call of verify"},
+	{VarState, []string{LayerLower, LayerUnion, LayerNet, ActionFetch, ActionVerify}, false, Kind{Form: FormPath},
+		"a directory of the hook's own: for this mount or network, kept until its unmount or clean is verified; for this URL; for this call of verify"},
 	{VarLabel, []string{LayerLower, LayerUnion}, false, Kind{Form: FormLabel}, "source label for the mount"},
-	{optionEntry, []string{LayerLower}, true, Kind{Form: FormText}, "an option of the firmware that describe announced"},
+	{optionEntry, []string{LayerLower, LayerNet}, true, Kind{Form: FormText},
+		"an option that describe announced: of the firmware, or a property net_<key> of the instance"},
 	{VarConfinement, []string{LayerUnion}, false, Kind{OneOf: []string{"apparmor", "userns", "apparmor+userns", "none"}},
 		"what the instance will be confined by"},
 	{VarReason, []string{ActionUnmount}, false,
@@ -172,6 +196,20 @@ var variables = []Variable{
 	{VarFile, []string{ActionUnpack, ActionVerify}, false, Kind{Form: FormAnyPath}, "the file that was fetched; any name"},
 	{VarSignature, []string{ActionVerify}, false, Kind{Form: FormAnyPath}, "its signature, a file; any name"},
 	{VarKey, []string{ActionVerify}, false, Kind{Form: FormAnyPath}, "the public key, a file: the only one to be trusted; any name"},
+	{VarNetns, []string{LayerNet}, true, Kind{Form: FormPath},
+		"the instance's network namespace (nsenter --net=PATH); at clean only while it exists"},
+	{VarNetIf, []string{LayerNet}, false, Kind{Form: FormInterface}, "name of the interface inside"},
+	{VarNetHostIf, []string{LayerNet}, false, Kind{Form: FormInterface}, "name of the end outside; it was free just before create"},
+	{VarNetAddress, []string{LayerNet}, false, Kind{Form: FormCIDR}, "IPv4 address inside, with its length"},
+	{VarNetAddress6, []string{LayerNet}, false, Kind{Form: FormCIDR6}, "IPv6 address inside, with its length"},
+	{VarNetHostAddress, []string{LayerNet}, false, Kind{Form: FormCIDR}, "IPv4 address of the end outside, with its length"},
+	{VarNetHostAddress6, []string{LayerNet}, false, Kind{Form: FormCIDR6}, "IPv6 address of the end outside, with its length"},
+	{VarNetFixed, []string{LayerNet}, true, Kind{OneOf: []string{"yes"}},
+		"the IPv4 address inside is the user's choice; other instances may have the same"},
+	{VarNetTransit, []string{LayerNet}, true, Kind{Form: FormCIDR},
+		"only with a fixed address: the instance's own one, by which the host reaches it"},
+	{VarNetLeases, []string{LayerNet}, false, Kind{Form: FormPath},
+		"a directory that the network hooks of all instances share: who has borrowed what"},
 }
 
 // Actions returns a copy of the table of actions.

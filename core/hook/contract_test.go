@@ -37,8 +37,10 @@ func TestEnvOfEveryAction(t *testing.T) {
 	everything := with(unionVars(), lowerVars(), map[string]string{VarReason: "drop", "FIRMWARED_OPT_PARTITION": "2",
 		VarFirmwareName: "fw", VarWorkspace: "/w", VarPID: "42", VarExitCode: "137", VarExitReason: "killed by SIGKILL",
 		VarOutput: "/out", VarURL: "https://h/f", VarMax: "17179869184", VarSHA256: strings.Repeat("0f", 32), VarCA: "/ca", VarStall: "30",
-		VarFile: "/f", VarSignature: "/s", VarKey: "/k"})
+		VarFile: "/f", VarSignature: "/s", VarKey: "/k"}, netVars())
 	const all = "VERBOSE TIMEOUT LIB"
+	const network = "API ACTION LAYER ID NAME STATE OPT_PARTITION " + all + " NETNS NET_IF NET_HOST_IF NET_ADDRESS NET_ADDRESS6" +
+		" NET_HOST_ADDRESS NET_HOST_ADDRESS6 NET_FIXED NET_TRANSIT_ADDRESS NET_LEASES"
 	for call, want := range map[string]string{
 		"describe":      "API ACTION " + all,
 		"probe":         "API ACTION FIRMWARE " + all,
@@ -47,6 +49,9 @@ func TestEnvOfEveryAction(t *testing.T) {
 		"remount union": "API ACTION LAYER LOWERDIR RW WORKDIR UNION ID NAME STATE LABEL CONFINEMENT " + all,
 		"unmount lower": "API ACTION LAYER FIRMWARE RO ID NAME STATE LABEL OPT_PARTITION REASON " + all,
 		"unmount union": "API ACTION LAYER LOWERDIR RW WORKDIR UNION ID NAME STATE LABEL CONFINEMENT REASON " + all,
+		"create net":    network,
+		"configure net": network,
+		"clean net":     network,
 		"prepared":      "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE",
 		"started":       "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE PID",
 		"dead":          "API ACTION FIRMWARE FIRMWARE_NAME UNION ID NAME " + all + " WORKSPACE EXIT_CODE EXIT_REASON",
@@ -67,6 +72,30 @@ func TestEnvOfEveryAction(t *testing.T) {
 		}
 		if !slices.Contains(env, VarAction+"="+action) || layer != "" && !slices.Contains(env, VarLayer+"="+layer) {
 			t.Errorf("%s: %v", call, env)
+		}
+	}
+}
+
+func netVars() map[string]string {
+	return map[string]string{VarNetns: "/w/netns", VarNetIf: "eth0", VarNetHostIf: "fw0123456789ab",
+		VarNetAddress: "10.202.0.2/30", VarNetAddress6: "fd00::2/126", VarNetHostAddress: "10.202.0.1/30", VarNetHostAddress6: "fd00::1/126",
+		VarNetFixed: "yes", VarNetTransit: "10.202.0.2/30", VarNetLeases: "/run/firmwared/net/leases"}
+}
+
+func TestEnvOfANetworkRefusesBadValues(t *testing.T) {
+	good := map[string]string{VarID: "0123456789ab", VarName: "box", VarState: "/s"}
+	for name, values := range map[string][]string{
+		VarNetIf:           {"", "sixteen-letters-", "a b", "a/b", "a:b", "..", "ä", "eth%d"},
+		VarNetAddress:      {"", "10.202.0.2", "10.202.0.2/33", "fd00::2/126", "::ffff:10.0.0.1/128"},
+		VarNetHostAddress6: {"", "10.202.0.2/30", "fd00::2"},
+		VarNetFixed:        {"no"},
+		VarNetLeases:       {"", "relative"},
+	} {
+		for _, value := range values {
+			env, err := Env(ActionCreate, LayerNet, with(good, netVars(), map[string]string{name: value}))
+			if err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("%s=%q gave %v, %v", name, value, env, err)
+			}
 		}
 	}
 }
@@ -127,7 +156,7 @@ func TestEnvRefusesBadValues(t *testing.T) {
 			t.Errorf("URL %q was taken", value)
 		}
 	}
-	for _, bad := range [][2]string{{"format", ""}, {ActionMount, ""}, {ActionMount, "net"}, {ActionRemount, LayerLower}, {ActionProbe, LayerLower}} {
+	for _, bad := range [][2]string{{"format", ""}, {ActionMount, ""}, {ActionMount, LayerNet}, {ActionCreate, ""}, {ActionClean, LayerUnion}, {ActionRemount, LayerLower}, {ActionProbe, LayerLower}} {
 		if _, err := Env(bad[0], bad[1], with(lowerVars(), unionVars())); err == nil {
 			t.Errorf("%v was taken", bad)
 		}

@@ -65,7 +65,7 @@ var (
 	schemePattern    = word.Form{First: "a-z", Rest: "a-z0-9+.-", Max: 31}
 )
 
-// OptionVar is the variable that carries an option of a firmware.
+// OptionVar is the variable that carries an option of a firmware, or of a network.
 func OptionVar(key string) string {
 	return optionPrefix + strings.ToUpper(strings.ReplaceAll(key, "-", "_"))
 }
@@ -137,7 +137,7 @@ func Parse(output []byte) (Description, error) {
 			return Description{}, fmt.Errorf("describe's line %d: %w", i+2, err)
 		}
 	}
-	for _, known := range []string{LayerLower, LayerUnion, LayerFetch, LayerVerify} {
+	for _, known := range []string{LayerLower, LayerUnion, LayerNet, LayerFetch, LayerVerify} {
 		if slices.Contains(layers, known) {
 			d.Layers = append(d.Layers, known)
 		}

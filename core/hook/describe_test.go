@@ -60,7 +60,7 @@ func TestParse(t *testing.T) {
 	if _, err := Parse([]byte("api=1\nlayers=fetch\nschemes=Http")); err == nil {
 		t.Error("a scheme in capitals was taken")
 	}
-	if d, err := Parse([]byte("api=1\nlayers=lower net")); err != nil || len(d.Layers) != 1 || d.Live || d.Daemon {
+	if d, err := Parse([]byte("api=1\nlayers=lower tomorrow")); err != nil || len(d.Layers) != 1 || d.Live || d.Daemon {
 		t.Errorf("the shortest gave %+v, %v", d, err)
 	}
 }
@@ -73,7 +73,7 @@ func TestParseRefuses(t *testing.T) {
 		"api=1 \nlayers=lower\n":                                 "version",
 		"Usage: mount.hook\n":                                    "first line",
 		"api=1\n":                                                "no layer",
-		"api=1\nlayers=net\n":                                    "no layer",
+		"api=1\nlayers=tomorrow\n":                               "no layer",
 		"api=1\nlayers=lower\nnonsense\n":                        "line 3",
 		"api=1\nlayers=lower\nmagic=x:00\n":                      "magic",
 		"api=1\nlayers=lower\nmagic=0:0\n":                       "magic",

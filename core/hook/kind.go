@@ -4,6 +4,7 @@ package hook
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,6 +35,10 @@ const (
 	FormBytes   Form = "number of bytes"
 	FormSHA256  Form = "sha256"
 	FormURL     Form = "URL"
+
+	FormInterface Form = "interface name"
+	FormCIDR      Form = "IPv4 address with a length"
+	FormCIDR6     Form = "IPv6 address with a length"
 )
 
 const (
@@ -96,8 +101,29 @@ func (k Kind) Check(value string) string {
 		}
 		return ""
 	}
+	if k.Form == FormCIDR || k.Form == FormCIDR6 {
+		if p, err := netip.ParsePrefix(value); err != nil || p.Addr().Is4() != (k.Form == FormCIDR) || p.Addr().Is4In6() {
+			return fmt.Sprintf("is %q, not an %s, as %s", value, k.Form, sampleCIDR[k.Form])
+		}
+		return ""
+	}
+	if k.Form == FormInterface {
+		return CheckInterface(value)
+	}
 	if !forms[k.Form].MatchString(value) {
 		return fmt.Sprintf("is %q, not a valid %s", value, k.Form)
+	}
+	return ""
+}
+
+var sampleCIDR = map[Form]string{FormCIDR: "10.202.0.2/30", FormCIDR6: "fd00::2/126"}
+
+// CheckInterface says what is wrong with the name of a network interface, or "" (dev_valid_name, net/core/dev.c; a "%"
+// would be a pattern).
+func CheckInterface(name string) string {
+	bad := func(r rune) bool { return r <= ' ' || r == '/' || r == ':' || r == '%' || r >= 0x7f }
+	if name == "" || len(name) > 15 || name == "." || name == ".." || strings.ContainsFunc(name, bad) {
+		return fmt.Sprintf("is %q, not an interface name: at most 15 characters, no blank, '/', ':' or '%%'", name)
 	}
 	return ""
 }
