@@ -49,6 +49,7 @@ type Config struct {
 	UserNS      string                   // auto, on or off
 	UserNSFirst uint32                   // ids of this machine for user namespaces: the first
 	UserNSCount uint32                   // and how many
+	NetPool     string                   // IPv4 network, as 10.202.0.0/16
 	Timeouts    map[string]time.Duration // "hook" or "hook.action" to its limit; see Timeout
 	Jobs        int                      // objects worked on at once; 0: as many as processors
 	Cmdline     []string                 // pid 1 when neither the call nor a property says

@@ -52,6 +52,8 @@ var settings = []setting{
 		"Whether instances run in a user namespace: auto, where AppArmor does not enforce."),
 	idsSetting("userns_range", "1879048192:262144000", func(c *Config) (*uint32, *uint32) { return &c.UserNSFirst, &c.UserNSCount },
 		"The ids that instances in user namespaces are given, 65536 each, for users and groups; nobody else may have them."),
+	textSetting("net_pool", "10.202.0.0/16", "IPv4 network, from /8 to /29", checkPool, func(c *Config) *string { return &c.NetPool },
+		"The addresses that instances with a network are given, 4 each."),
 	wordsSetting("cmdline", []string{"/sbin/init"}, func(c *Config) *[]string { return &c.Cmdline },
 		"Program and arguments of pid 1 for instances whose property cmdline does not say."),
 	countSetting("jobs", 0, 1024, func(c *Config) *int { return &c.Jobs },

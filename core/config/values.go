@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -20,6 +21,18 @@ var hookName = word.Form{First: "a-z0-9", Rest: "a-z0-9_-"}
 func checkHookName(s string) error {
 	if !hookName.MatchString(s) {
 		return fmt.Errorf("%q is no name of a hook (lower-case letters, digits, - and _)", s)
+	}
+	return nil
+}
+
+// checkPool: in a /29 there is room for two instances, and no private network is larger than a /8.
+func checkPool(s string) error {
+	p, err := netip.ParsePrefix(s)
+	if err != nil || !p.Addr().Is4() || p.Bits() < 8 || p.Bits() > 29 {
+		return fmt.Errorf("%q is not an IPv4 network from /8 to /29, as 10.202.0.0/16", s)
+	}
+	if p != p.Masked() {
+		return fmt.Errorf("%q is an address in a network: the network is %s", s, p.Masked())
 	}
 	return nil
 }
