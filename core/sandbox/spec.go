@@ -77,6 +77,11 @@ type Spec struct {
 	IDs *IDs `json:"ids,omitempty"`
 	// Confine is what pid 1 runs under.
 	Confine Confinement `json:"confine,omitzero"`
+	// Made, if it is given, is called by Start when the namespaces are there and
+	// nothing of the instance runs in them but the init stage, process pid, which
+	// waits to be told. The start goes on when it returns; env then comes before
+	// Env. An error ends the start.
+	Made func(pid int) (env []string, err error) `json:"-"`
 }
 
 // Bind shows a file or directory of the host inside the instance, with the

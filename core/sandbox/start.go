@@ -86,7 +86,14 @@ func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err erro
 		return nil, nil, err
 	}
 	fault.Point("sandbox.cloned")
-	err = p.prepare(ctx, stageOrder{Build: Build, Spec: *spec}, child, reader)
+	if spec.Made != nil {
+		var env []string
+		env, err = awaitMade(spec.Made, child.Pid)
+		spec.Env = append(env, spec.Env...)
+	}
+	if err == nil {
+		err = p.prepare(ctx, stageOrder{Build: Build, Spec: *spec}, child, reader)
+	}
 	if err == nil {
 		err = spec.Confine.checkProfile(p.Pid, p.PidFD)
 	}
@@ -99,6 +106,18 @@ func start(ctx context.Context, spec *Spec) (_ *Process, _ *os.Process, err erro
 		return nil, nil, err
 	}
 	return p, child, nil
+}
+
+// awaitMade calls made on a thread like all others: the calling one has a working
+// directory of its own, and is the init stage's parent.
+func awaitMade(made func(int) ([]string, error), pid int) (env []string, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		env, err = made(pid)
+	}()
+	<-done
+	return env, err
 }
 
 // clone starts the init stage in its namespaces and cgroup.

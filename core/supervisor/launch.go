@@ -32,18 +32,26 @@ const (
 	mostFD = lockFD + 3
 )
 
-// launchOrder is what Launch sends, launchAnswer what comes back once.
+// launchOrder is what Launch sends, launchAnswer what comes back once. With Await
+// there is an answer before that one, which has the init stage in Made; the
+// supervisor goes on when it gets a launchGo.
 type launchOrder struct {
 	Build string `json:"build"`
 	Spec  Spec   `json:"spec"`
 	// Descriptors, 0 is none.
-	Viewer int `json:"viewer,omitempty"`
-	Hold   int `json:"hold,omitempty"`
+	Viewer int  `json:"viewer,omitempty"`
+	Hold   int  `json:"hold,omitempty"`
+	Await  bool `json:"await,omitempty"`
 }
 
 type launchAnswer struct {
+	Made    int              `json:"made,omitempty"`
 	Status  Status           `json:"status"`
 	Failure *sandbox.Failure `json:"failure,omitempty"`
+}
+
+type launchGo struct {
+	Env []string `json:"env"`
 }
 
 // Launch starts the instance under a supervisor of its own, which leaves the
@@ -107,7 +115,7 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	if spec.Hold != nil {
 		o.Hold = pass(spec.Hold)
 	}
-	o.Spec = spec
+	o.Spec, o.Await = spec, spec.RaiseNet != nil
 	fault.Point("launch.claimed")
 	child, err := spawnSupervisor(spec, files)
 	fault.Point("launch.spawned")
@@ -168,8 +176,19 @@ func order(ctx context.Context, conn *net.UnixConn, child *os.Process, o launchO
 	defer stop()
 	err := writeLine(conn, o)
 	var answer launchAnswer
+	answers := bufio.NewReader(conn)
 	if err == nil {
-		err = readLine(bufio.NewReader(conn), &answer)
+		err = readLine(answers, &answer)
+	}
+	if err == nil && answer.Made != 0 {
+		var env []string
+		if env, err = raiseNet(o.Spec.RaiseNet, answer.Made, child.Pid); err != nil {
+			return Status{}, err
+		}
+		answer = launchAnswer{}
+		if err = writeLine(conn, launchGo{env}); err == nil {
+			err = readLine(answers, &answer)
+		}
 	}
 	switch {
 	case ctx.Err() != nil:

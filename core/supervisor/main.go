@@ -86,12 +86,25 @@ func obey(terminate chan os.Signal) (*instance, error) {
 	}
 	defer conn.Close()
 	var o launchOrder
-	if err := json.NewDecoder(conn).Decode(&o); err != nil {
+	orders := json.NewDecoder(conn)
+	if err := orders.Decode(&o); err != nil {
 		return nil, err
 	}
 	if err := sandbox.CheckBuild(o.Build); err != nil {
 		_ = writeLine(conn, launchAnswer{Failure: sandbox.PackError(err)})
 		return nil, err
+	}
+	if o.Await {
+		o.Spec.Sandbox.Made = func(pid int) ([]string, error) {
+			if err := writeLine(conn, launchAnswer{Made: pid}); err != nil {
+				return nil, errLauncher
+			}
+			var g launchGo
+			if orders.Decode(&g) != nil {
+				return nil, errLauncher
+			}
+			return g.Env, nil
+		}
 	}
 	lock := os.NewFile(lockFD, "lock")
 	i, err := begin(context.Background(), o.Spec, lock, sandbox.StartHere)

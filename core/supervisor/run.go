@@ -38,6 +38,9 @@ func Begin(ctx context.Context, spec Spec, streams Streams) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
+	if spec.RaiseNet != nil {
+		spec.Sandbox.Made = func(pid int) ([]string, error) { return raiseNet(spec.RaiseNet, pid, os.Getpid()) }
+	}
 	// The Go runtime kills the process at a SIGPIPE from stdout or stderr unless
 	// somebody is notified (os/signal); here it must live to clean up, and pass
 	// the news on to pid 1.

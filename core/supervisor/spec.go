@@ -44,6 +44,11 @@ type Spec struct {
 	// the lock is free, of the end; empty is none. Subject is the instance in it.
 	Events  string        `json:"events,omitempty"`
 	Subject event.Subject `json:"subject,omitzero"`
+	// RaiseNet, if it is given, is called in the process that starts the instance, when
+	// its network namespace is there and nothing runs in it. The start goes on when it
+	// returns, with env in front of pid 1's environment; an error ends it, and so does
+	// the death of the caller.
+	RaiseNet func(namespace *os.File) (env []string, err error) `json:"-"`
 	// Hold is a file that a detached supervisor keeps open as long as it lives.
 	Hold *os.File `json:"-"`
 	// After is what a detached supervisor becomes, by execve(2) of the launcher's
