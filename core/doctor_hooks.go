@@ -43,7 +43,9 @@ func (d *doctor) hookFiles(ctx context.Context) {
 		}
 		if missing := lacking(ctx, about.Requires); len(missing) > 0 {
 			advice := "without, it cannot mount " + or(strings.Join(about.Formats, " "), "anything")
-			if !about.HasLayer(hook.LayerLower) && !about.HasLayer(hook.LayerUnion) {
+			if about.HasLayer(hook.LayerNet) {
+				advice = "without, it cannot make a network"
+			} else if !about.HasLayer(hook.LayerLower) && !about.HasLayer(hook.LayerUnion) {
 				advice = "without, it cannot do its work"
 			}
 			d.bad(status, "hook "+h.Name, "missing: "+strings.Join(missing, ", "), advice)

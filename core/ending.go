@@ -21,7 +21,8 @@ import (
 // of dead.d, a profile to unload. It goes when all have been called. A hook is noted before it is
 // called, so that each is called once, whoever dies when.
 type pendingEnd struct {
-	Mark  string   `json:"mark,omitempty"` // path of the mark that the supervisor holds
+	Quiet bool     `json:"quiet,omitempty"` // no hook is due
+	Mark  string   `json:"mark,omitempty"`  // path of the mark that the supervisor holds
 	Begun []string `json:"begun,omitempty"`
 }
 
@@ -30,14 +31,14 @@ func (m *Manager) pendingFile(id string) string {
 }
 
 // arrangeEnd makes ready for the end of a run that is about to begin: where hooks wait
-// for it, or the instance or its profile is to go with it, a mark is held as long as its
-// supervisor lives, so that the next command finds out should that be killed. A
-// detached supervisor holds it itself and, at an end that no command waits for,
+// for it, a network is to be taken away, or the instance or its profile is to go with it,
+// a mark is held as long as its supervisor lives, so that the next command finds out should
+// that be killed. A detached supervisor holds it itself and, at an end that no command waits for,
 // becomes the process that does what is due. The mark is nil when nothing is. The
 // caller holds the instance exclusively.
 func (m *Manager) arrangeEnd(inst *registry.Instance, spec *supervisor.Spec, detached bool) (mark *registry.Mark, err error) {
 	hooks, problems := m.hooks.Moment(hook.ActionDead)
-	due := len(hooks)+len(problems) > 0 || m.hasOwnProfile(inst.ID)
+	due := len(hooks)+len(problems) > 0 || spec.RaiseNet != nil || m.hasOwnProfile(inst.ID)
 	if !due && !inst.Ephemeral {
 		return nil, nil
 	}
@@ -46,7 +47,7 @@ func (m *Manager) arrangeEnd(inst *registry.Instance, spec *supervisor.Spec, det
 			return nil, err
 		}
 	}
-	var pending pendingEnd
+	pending := pendingEnd{Quiet: len(hooks)+len(problems) == 0}
 	if detached {
 		spec.Hold, pending.Mark = mark.File(), mark.Path()
 		spec.After = &supervisor.Command{Args: []string{os.Args[0], EndedArg, inst.ID}, Env: m.cfg.Environ(os.Environ())}
@@ -72,6 +73,7 @@ func (m *Manager) begin(ctx context.Context, inst *registry.Instance, spec super
 	}
 	pid, err := start(spec)
 	if err != nil {
+		m.tryCleanNet(ctx, inst)
 		_ = os.Remove(m.pendingFile(inst.ID))
 	} else {
 		err = m.moment(ctx, hook.ActionStarted, inst, map[string]string{hook.VarPID: strconv.Itoa(pid)})
@@ -116,8 +118,8 @@ func (m *Manager) beginHere(ctx context.Context, inst *registry.Instance, spec s
 }
 
 // settle does what is due after the last run, if it is over: it tells the end of
-// one whose supervisor was killed, unloads a profile of its own, and calls the
-// hooks of dead.d that were not called yet. The caller holds the instance exclusively.
+// one whose supervisor was killed, takes its network away, unloads a profile of its own, and
+// calls the hooks of dead.d that were not called yet. The caller holds the instance exclusively.
 func (m *Manager) settle(ctx context.Context, inst *registry.Instance) {
 	st, err := supervisor.Read(m.at.runtime(inst.ID))
 	if err != nil {
@@ -130,12 +132,13 @@ func (m *Manager) settle(ctx context.Context, inst *registry.Instance) {
 	if st.Lost {
 		m.clearProcess(ctx, inst.ID)
 	}
+	m.tryCleanNet(ctx, inst)
 	m.unloadOwnProfile(ctx, inst.ID)
 	var pending pendingEnd
 	if !registry.ReadRuntime(m.pendingFile(inst.ID), &pending) {
 		return
 	}
-	if !st.StartedAt.IsZero() { // else its starter was killed before there was a pid 1
+	if !pending.Quiet && !st.StartedAt.IsZero() { // else its starter was killed before there was a pid 1
 		at := m.findMoment(hook.ActionDead, inst, map[string]string{
 			hook.VarExitCode:   strconv.Itoa(st.Exit.Status()),
 			hook.VarExitReason: exitReason(*st.Exit),

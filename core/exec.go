@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 
 	"firmwared/core/registry"
 	"firmwared/core/sandbox"
@@ -36,12 +37,13 @@ func (m *Manager) Exec(ctx context.Context, inst *registry.Instance, o ExecOptio
 		}
 		maps.Copy(props, set)
 	}
+	n, _ := m.readNet(inst.ID)
 	w, _ := m.readWalls(inst.ID) // as they were raised: properties may have been set since
 	command, err := supervisor.Exec(ctx, m.at.runtime(inst.ID), sandbox.Spec{
 		Program:  smallProgram(),
 		Root:     m.at.union(inst.ID),
 		Args:     o.Args,
-		Env:      append(append([]string{}, props["env"]...), o.Env...),
+		Env:      slices.Concat(n.environ(), props["env"], o.Env),
 		Cwd:      o.Cwd,
 		User:     o.User,
 		Terminal: o.Terminal,

@@ -60,7 +60,7 @@ func (m *Manager) GC(ctx context.Context, o GCOptions, report func(Garbage)) err
 	var errs []error
 	// In this order: what one leaves behind the next will find.
 	for _, find := range []func() []Garbage{
-		g.hookCalls, g.instances, g.interrupted, g.strays, g.copies, g.processes, g.firmwares, g.lowers, g.images, g.downloaded, g.temporary,
+		g.hookCalls, g.instances, g.interrupted, g.strays, g.copies, g.processes, g.networks, g.firmwares, g.lowers, g.images, g.downloaded, g.temporary,
 		g.daemons, g.groups, g.profilesLeft, g.locks,
 	} {
 		for _, it := range find() {

@@ -50,7 +50,7 @@ func (m *Manager) logHook(l hook.Line, verbose bool) {
 // failed mount too.
 func (m *Manager) callMount(ctx context.Context, c hook.Call, point string, verify func() error) error {
 	c.Action = hook.ActionMount
-	err := m.callLayer(ctx, c)
+	_, err := m.callLayer(ctx, c)
 	if err == nil {
 		if err = verify(); err == nil {
 			return nil
@@ -87,7 +87,7 @@ func (m *Manager) callUnmount(ctx context.Context, c hook.Call, point, reason st
 	if c.Plain && reason != reasonFailedMount && m.plainUnmount(c, point) {
 		return nil
 	}
-	err := m.callLayer(ctx, c)
+	_, err := m.callLayer(ctx, c)
 	var failed *hook.Error
 	busy := errors.As(err, &failed) && failed.Busy() && !mount.Free(point)
 	if c.Daemon && !busy { // who uses the mount needs its daemon

@@ -24,9 +24,9 @@ type HookError struct {
 }
 
 // hookErrorFile is the run-time file with the last failed call for an instance
-// (layer union) or a firmware (layer lower).
+// (layers union and net) or a firmware (layer lower).
 func (m *Manager) hookErrorFile(layer, id string) string {
-	if layer == hook.LayerUnion {
+	if layer != hook.LayerLower {
 		return filepath.Join(m.at.runtime(id), "hook_error.json")
 	}
 	return filepath.Join(m.at.runBase, "hook_errors", id+".json")
@@ -34,12 +34,11 @@ func (m *Manager) hookErrorFile(layer, id string) string {
 
 // callLayer runs a hook on a firmware or an instance, and keeps the error for
 // those who ask later what went wrong.
-func (m *Manager) callLayer(ctx context.Context, c hook.Call) error {
-	_, err := m.runner.Run(ctx, c)
-	if err != nil {
+func (m *Manager) callLayer(ctx context.Context, c hook.Call) (stdout []byte, err error) {
+	if stdout, err = m.runner.Run(ctx, c); err != nil {
 		m.keepHookError(c, err)
 	}
-	return err
+	return stdout, err
 }
 
 // keepHookError: it is for people, so one that cannot be kept is no error.

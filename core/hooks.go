@@ -7,11 +7,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"firmwared/core/hook"
+	"firmwared/core/registry"
 )
 
 // HookInfo is what is shown of a hook; the names in JSON are promised. What a hook says of itself is empty unless
@@ -198,6 +200,8 @@ func (m *Manager) envCall(ctx context.Context, action, layer, object string, d h
 		return call, fmt.Errorf("%s is not about a firmware or an instance", action)
 	case layer == hook.LayerUnion:
 		call, err = m.instanceEnv(ctx, object)
+	case layer == hook.LayerNet:
+		call, err = m.networkEnv(object)
 	default:
 		call, err = m.firmwareEnv(ctx, object)
 	}
@@ -235,6 +239,19 @@ func (m *Manager) instanceEnv(ctx context.Context, key string) (hook.Call, error
 	return m.unionCall(ctx, inst, u)
 }
 
+// networkEnv is about the network of the run under way.
+func (m *Manager) networkEnv(key string) (hook.Call, error) {
+	inst, err := m.store.Instances.Find(key)
+	if err != nil {
+		return hook.Call{}, err
+	}
+	n, found := m.readNet(inst.ID)
+	if !found {
+		return hook.Call{}, fmt.Errorf("instance %s has no network of a hook now: what its hook gets is known when it has been started", inst.Name)
+	}
+	return m.netCall(inst, &n)
+}
+
 // sampleVars are the values for an object that does not exist; paths are where the program would have them.
 func (m *Manager) sampleVars(action, layer string, d hook.Description) map[string]string {
 	const id, generation = "0123456789ab", "ba9876543210"
@@ -255,6 +272,10 @@ func (m *Manager) sampleVars(action, layer string, d hook.Description) map[strin
 	}
 	if layer == hook.LayerLower {
 		vars[hook.VarState] = filepath.Join(m.at.lowerDir(id, generation), "state")
+	}
+	if layer == hook.LayerNet {
+		vars = m.netVars(&registry.Instance{ID: id, Name: "sample"}, nil, netip.MustParsePrefix("10.202.0.0/30"))
+		vars[hook.VarNetns] = m.netPin(id)
 	}
 	for _, key := range d.Options {
 		vars[hook.OptionVar(key)] = "VALUE"

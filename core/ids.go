@@ -71,14 +71,19 @@ func (m *Manager) owns(id string, ids *sandbox.IDs) bool {
 
 // claimIDs takes a range whose last owner is gone, too.
 func (m *Manager) claimIDs(id string, first uint32) bool {
-	link := idsLink(first)
+	return claim(idsLink(first), m.at.runtime(id))
+}
+
+// claim makes a link that says who has what it is named after, unless it leads to
+// something else that exists.
+func claim(link, owner string) bool {
 	if target, err := os.Readlink(link); err == nil {
 		if _, err := os.Stat(target); !errors.Is(err, os.ErrNotExist) {
-			return target == m.at.runtime(id)
+			return target == owner
 		}
 		_ = os.Remove(link)
 	}
-	return os.Symlink(m.at.runtime(id), link) == nil
+	return os.Symlink(owner, link) == nil
 }
 
 // freeIDs gives back an instance's range; it comes before its run-time directory
@@ -98,12 +103,14 @@ func (m *Manager) freeIDs(id string) {
 	}
 }
 
-// lockIDs is held for as long as a few links take.
-func lockIDs() (unlock func(), err error) {
-	if err := os.MkdirAll(idsDir, 0o700); err != nil {
+func lockIDs() (unlock func(), err error) { return lockLinks(idsDir) }
+
+// lockLinks is held for as long as a few links take.
+func lockLinks(path string) (unlock func(), err error) {
+	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(idsDir)
+	dir, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}

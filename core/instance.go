@@ -47,6 +47,9 @@ func (m *Manager) Prepare(ctx context.Context, fw *registry.Firmware, o PrepareO
 	if err != nil {
 		return nil, fmt.Errorf("cannot prepare an instance of firmware %s: %w", fw.Name, err)
 	}
+	if err := m.judgeNet(ctx, "firmware "+fw.Name, set, set); err != nil {
+		return nil, fmt.Errorf("cannot prepare an instance of firmware %s: %w", fw.Name, err)
+	}
 	if o.Union == "" {
 		o.Union = m.cfg.Union
 	}
@@ -267,6 +270,9 @@ func (m *Manager) removeAndTell(ctx context.Context, inst *registry.Instance, su
 // be written, and the record goes first. What a crash leaves is then a workspace
 // without a record.
 func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
+	if err := m.cleanNet(ctx, inst); err != nil {
+		return err
+	}
 	full := false
 	// Nobody but the run that waits for it has use for an ephemeral instance: with that
 	// run's mark dead it goes without being told to.
@@ -300,6 +306,7 @@ func (m *Manager) remove(ctx context.Context, inst *registry.Instance) error {
 	_ = m.limitLayer(inst, rwlayer.DiskLimit{}) // its number may come again
 	dropped := m.findMoment(hook.ActionDropped, inst, nil)
 	m.freeIDs(inst.ID)
+	m.releaseNet(inst)
 	if full {
 		if err := m.store.Instances.Delete(inst.ID); err != nil {
 			return err

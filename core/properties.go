@@ -44,7 +44,9 @@ var properties = []Property{
 	{Name: "caps_drop", List: true, Doc: "more capabilities to take", check: checkCap},
 	{Name: "device_allow", List: true, Doc: "devices to lend: /dev/NAME or c:MAJOR:MINOR or b:MAJOR:MINOR, and :r or :rw or :rwm", check: checkDevice},
 	{Name: "socketcall", Doc: "on: 32-bit x86 programs may make sockets by socketcall(2) without AppArmor, vsock included (default: off)", check: oneOf("on", "off")},
-	{Name: "net", Doc: "network: none (a loopback interface of its own) or host", check: oneOf("none", "host")},
+	{Name: "net", Doc: "network: none (a loopback interface of its own), veth (reachable from this machine), host, or a hook", check: checkNet},
+	{Name: "net_interface", Doc: "name of the network interface inside (default: eth0)", check: checkNetInterface},
+	{Name: "net_address", Doc: "its IPv4 address with the length, as 192.168.1.1/24 (default: one of net_pool)", check: checkNetAddress},
 }
 
 var validKey = word.Form{First: "a-z", Rest: "a-z0-9_.-", Max: 63}
@@ -125,6 +127,9 @@ func (m *Manager) Set(ctx context.Context, inst *registry.Instance, assignments 
 	return m.change(ctx, inst, func() error {
 		if inst.Properties == nil {
 			inst.Properties = map[string][]string{}
+		}
+		if err := m.judgeNet(ctx, "instance "+inst.Name, m.effective(inst, set), set); err != nil {
+			return fmt.Errorf("cannot set on instance %s: %w", inst.Name, err)
 		}
 		for key, words := range set {
 			if inst.Properties[key] = words; words == nil {

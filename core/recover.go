@@ -181,6 +181,9 @@ func (m *Manager) removeStray(ctx context.Context, id string) error {
 	}
 	stray := &registry.Instance{ID: id, Name: id}
 	m.clearProcess(ctx, id)
+	if err := m.cleanNet(ctx, stray); err != nil {
+		return err
+	}
 	if err := m.unmountUnion(ctx, stray, reasonRecover); err != nil {
 		return err
 	}

@@ -84,7 +84,7 @@ func (m *Manager) remountRunning(ctx context.Context, inst *registry.Instance, u
 	fault.Point("remount.marked")
 	seen := now()
 	call.Action = hook.ActionRemount
-	if err := m.callLayer(ctx, call); err != nil {
+	if _, err := m.callLayer(ctx, call); err != nil {
 		return err
 	}
 	fault.Point("remount.called")

@@ -6,15 +6,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/moby/sys/capability"
-	"golang.org/x/sys/unix"
 
 	"firmwared/core/cgroup"
 	"firmwared/core/console"
@@ -68,6 +65,12 @@ type ConfinementInfo struct {
 type NetworkInfo struct {
 	Mode      string   `json:"mode"`      // property net
 	Addresses []string `json:"addresses"` // INTERFACE ADDRESS/BITS; not those of the host
+	// Of a network that a hook made; empty where there is none.
+	HostInterface string   `json:"host_interface"` // the end outside
+	HostAddress   string   `json:"host_address"`   // its own, with the length
+	Gateway       string   `json:"gateway"`
+	Reachable     string   `json:"reachable"` // by what the host reaches it: with net_address another one than inside
+	Published     []string `json:"published"` // HOST:PORT->PORT
 }
 
 // LimitsInfo are limits; null is none.
@@ -119,6 +122,9 @@ func (m *Manager) Details(inst *registry.Instance) InstanceDetails {
 	if st.PID > 0 {
 		d.Confinement = confinementOf(st.PID)
 		d.Network = networkOf(m.properties(inst), st.PID)
+		if n, found := m.readNet(inst.ID); found && n.Is != nil {
+			n.show(d.Network)
+		}
 	}
 	return d
 }
@@ -215,8 +221,21 @@ func confinementOf(pid int) *ConfinementInfo {
 	return c
 }
 
+// show adds what is known of a network that a hook made.
+func (n *network) show(info *NetworkInfo) {
+	info.HostInterface, info.Gateway = n.Is.HostInterface, n.Is.Gateway
+	info.Published = append(info.Published, n.Is.Reach...)
+	if info.HostInterface == "" {
+		return
+	}
+	info.HostAddress = n.Vars[hook.VarNetHostAddress]
+	if info.Reachable = bare(n.Vars[hook.VarNetTransit]); info.Reachable == "" {
+		info.Reachable = bare(n.Is.Address)
+	}
+}
+
 func networkOf(props map[string][]string, pid int) *NetworkInfo {
-	n := &NetworkInfo{Mode: sandbox.NetNone, Addresses: []string{}}
+	n := &NetworkInfo{Mode: sandbox.NetNone, Addresses: []string{}, Published: []string{}}
 	if words := props["net"]; len(words) > 0 {
 		n.Mode = words[0]
 	}
@@ -224,32 +243,4 @@ func networkOf(props map[string][]string, pid int) *NetworkInfo {
 		n.Addresses = append(n.Addresses, addressesIn(fmt.Sprintf("/proc/%d/ns/net", pid))...)
 	}
 	return n
-}
-
-// addressesIn lists what the interfaces of a network namespace have.
-func addressesIn(namespace string) []string {
-	result := make(chan []string)
-	go func() {
-		// Never unlocked: the thread ends with the goroutine, and the namespace it
-		// entered is nobody else's.
-		runtime.LockOSThread()
-		var found []string
-		defer func() { result <- found }()
-		fd, err := unix.Open(namespace, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return
-		}
-		defer unix.Close(fd)
-		if unix.Setns(fd, unix.CLONE_NEWNET) != nil {
-			return
-		}
-		interfaces, _ := net.Interfaces()
-		for _, i := range interfaces {
-			addresses, _ := i.Addrs()
-			for _, a := range addresses {
-				found = append(found, i.Name+" "+a.String())
-			}
-		}
-	}()
-	return <-result
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -116,6 +117,10 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 	if err != nil {
 		return spec, err
 	}
+	network, err := m.planNet(ctx, inst, props)
+	if err != nil {
+		return spec, err
+	}
 	if err := registry.WriteRuntime(m.startFile(inst.ID), o); err != nil {
 		return spec, err
 	}
@@ -140,6 +145,10 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 	}
 	spec.Sandbox.IDs, spec.Sandbox.Confine = ids, confine
 	m.warnOfSockets(inst, spec.Sandbox.Args[0], confine)
+	if network != nil {
+		spec.Sandbox.Net = sandbox.NetNone
+		spec.RaiseNet = func(namespace *os.File) ([]string, error) { return m.raiseNet(ctx, inst, network, namespace) }
+	}
 	return spec, nil
 }
 

@@ -53,6 +53,7 @@ type InstanceInfo struct {
 	Walls      string              `json:"walls"`
 	Profile    string              `json:"profile"`
 	FirstID    *int                `json:"first_id"`
+	Addresses  []string            `json:"addresses"` // of the network of the run under way, without lengths
 	Properties map[string][]string `json:"properties"`
 }
 
@@ -70,7 +71,7 @@ func (m *Manager) Info(inst *registry.Instance, firmwareName string) InstanceInf
 	info := InstanceInfo{
 		ID: inst.ID, Name: inst.Name, Firmware: firmwareName, FirmwareID: inst.Firmware,
 		Workspace: m.at.workspace(inst.ID), Created: inst.Created, UnionHook: inst.Union,
-		Ephemeral: inst.Ephemeral, Properties: inst.Properties, State: Unmounted,
+		Ephemeral: inst.Ephemeral, Properties: inst.Properties, State: Unmounted, Addresses: []string{},
 	}
 	if info.Properties == nil {
 		info.Properties = map[string][]string{}
@@ -95,6 +96,7 @@ func (m *Manager) Info(inst *registry.Instance, firmwareName string) InstanceInf
 	}
 	if st.Alive() && st.PID > 0 {
 		info.PID = &st.PID
+		info.Addresses = append(info.Addresses, m.addresses(inst.ID)...)
 	}
 	if !st.StartedAt.IsZero() {
 		info.Started = &st.StartedAt
@@ -181,6 +183,7 @@ var shown = []struct {
 	{"union_hook", func(i InstanceInfo) []string { return []string{i.UnionHook} }},
 	{"walls", func(i InstanceInfo) []string { return []string{i.Walls} }},
 	{"first_id", func(i InstanceInfo) []string { return number(i.FirstID) }},
+	{"addresses", func(i InstanceInfo) []string { return i.Addresses }},
 	{"ephemeral", func(i InstanceInfo) []string { return []string{fmt.Sprint(i.Ephemeral)} }},
 }
 

@@ -44,13 +44,15 @@ root), broken (describe does not work) or masked (it leads to /dev/null).`,
 				Name:      "env",
 				Usage:     "print the environment that a hook would get",
 				UsageText: "firmwared hook env NAME ACTION [LAYER] [FIRMWARE|INSTANCE] [--export|--json]",
-				Description: `ACTION is describe, probe, mount, remount, unmount, pack, fetch, unpack or verify. LAYER is lower or union; it can
-be left out where the hook has only one. For a firmware (probe, lower) or an
-instance that is mounted (union) the values are its own, else they are made up.
+				Description: `ACTION is describe, probe, mount, remount, unmount, pack, fetch, unpack or verify,
+or create, configure or clean. LAYER is lower, union or net; it can be left out
+where the hook has only one. For a firmware (probe, lower) or an instance that is
+mounted (union) or started (net) the values are its own, else they are made up.
 The FIRMWARED_X_ variable is another one each time and means nothing.
 
    firmwared hook env mount mount union
    firmwared hook env mount probe fw
+   firmwared hook env net configure box
    ( eval "$(firmwared hook env mount unmount box --export)"; sh -x ./my.hook )`,
 				Flags: []cli.Flag{
 					&cli.BoolFlag{Name: "export", Usage: "print commands for a shell"},
@@ -160,7 +162,7 @@ func hookEnv(c *cli.Context) error {
 	}
 	layer, object := "", ""
 	rest := args[2:]
-	if len(rest) > 0 && (len(rest) == 2 || rest[0] == hook.LayerLower || rest[0] == hook.LayerUnion) {
+	if len(rest) > 0 && (len(rest) == 2 || slices.Contains([]string{hook.LayerLower, hook.LayerUnion, hook.LayerNet}, rest[0])) {
 		layer, rest = rest[0], rest[1:]
 	}
 	if len(rest) > 0 {

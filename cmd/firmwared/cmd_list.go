@@ -101,7 +101,7 @@ func getCommand() *cli.Command {
 func setCommand() *cli.Command {
 	var known strings.Builder
 	for _, p := range core.Properties() {
-		fmt.Fprintf(&known, "   %-11s %s\n", p.Name, p.Doc)
+		fmt.Fprintf(&known, "   %-13s %s\n", p.Name, p.Doc)
 	}
 	return &cli.Command{
 		Name:      "set",

@@ -150,6 +150,14 @@ func showWalls(i core.InstanceDetails) {
 		for _, address := range n.Addresses {
 			field("address", address)
 		}
+		if n.HostInterface != "" {
+			field("gateway", n.Gateway)
+			field("outside", n.HostInterface+" "+n.HostAddress)
+			field("reachable", n.Reachable)
+		}
+		for _, reach := range n.Published {
+			field("published", reach)
+		}
 	}
 	if l := i.Limits; l != nil {
 		group("limits")

@@ -10,6 +10,7 @@ package mount
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -91,6 +92,21 @@ func BindShared(dir, target string) (uint64, error) {
 	return p.ID, nil
 }
 
+// Pin binds an open namespace (/proc/PID/ns/...) on the file target, which is made
+// when missing: it lives as long as the mount. Needs CAP_SYS_ADMIN.
+func Pin(namespace *os.File, target string) error {
+	file, err := os.OpenFile(target, os.O_CREATE|os.O_RDONLY|unix.O_NOFOLLOW, 0o400)
+	if err != nil {
+		return err
+	}
+	file.Close()
+	source := fmt.Sprintf("/proc/self/fd/%d", namespace.Fd())
+	if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
+		return fmt.Errorf("cannot bind a namespace on %q: %w", target, err)
+	}
+	return nil
+}
+
 // Unmount takes the topmost mount at path away, never lazily: EBUSY means that
 // somebody still uses it.
 func Unmount(path string) error {
@@ -100,7 +116,7 @@ func Unmount(path string) error {
 	return nil
 }
 
-// Detach takes a bind of a directory out of the namespace although files in it
+// Detach takes a bind of a directory, or a pinned namespace, out of the namespace although files in it
 // are open: they stay usable. Only for a mount with none below it.
 func Detach(path string) error {
 	if err := unix.Unmount(path, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {

@@ -55,6 +55,7 @@ type Instance struct {
 	Union      string              `json:"union"`    // union hook
 	Properties map[string][]string `json:"properties,omitempty"`
 	Ephemeral  bool                `json:"ephemeral,omitempty"`
+	Network    string              `json:"network,omitempty"` // IPv4 /30 that is its own until it is dropped
 	// Removing: half made, or a drop is under way. Keep: that drop leaves the rw layer.
 	Removing bool      `json:"removing,omitempty"`
 	Keep     bool      `json:"keep,omitempty"`
