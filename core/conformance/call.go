@@ -72,10 +72,15 @@ func (k *kit) call(q request) result {
 	}
 	r := result{what: strings.TrimSpace(q.action + " " + q.layer)}
 	start := time.Now()
-	out, err := runner.Run(ctx, hook.Call{
-		Hook: k.hook, Action: q.action, Layer: q.layer, Vars: q.vars,
-		Daemon: true, Scope: scope, Edit: q.edit, Stop: q.sig,
+	var out []byte
+	var err error
+	insideErr := k.outside(q.layer, func() {
+		out, err = runner.Run(ctx, hook.Call{
+			Hook: k.hook, Action: q.action, Layer: q.layer, Vars: q.vars,
+			Daemon: true, Scope: scope, Edit: q.edit, Stop: q.sig,
+		})
 	})
+	err = errors.Join(err, insideErr)
 	r.took, r.stdout, r.stderr = time.Since(start), out, said
 	var failed *hook.Error
 	switch {

@@ -23,6 +23,7 @@ var (
 
 	fetching  = []string{hook.LayerFetch}
 	verifying = []string{hook.LayerVerify}
+	network   = []string{hook.LayerNet}
 )
 
 // clauses is the table. time-limits judges all the calls before it and stays last.
@@ -67,6 +68,17 @@ var clauses = []Clause{
 	{"fetch-fails", fetching, false, false, "a fetch of what is not there, breaks off or leads to a file fails and says why", fetchFails},
 	{"fetch-limit", fetching, false, false, "fetch fails at FIRMWARED_MAX, whatever the server sends", fetchLimit},
 	{"verify-refuses", verifying, false, false, "verify of what is no signature fails", verifyRefuses},
+	{"net-create", network, false, false, "create makes the interface in the namespace", netCreate},
+	{"net-configure", network, false, false, "configure brings it up with the address, or says what else it has", netConfigure},
+	{"net-stdout", network, true, false, "only configure prints on stdout, also when verbose, and what can be understood", netStdout},
+	{"net-outside", network, true, false, "nothing but the network and the hook's directories is changed", netOutside},
+	{"net-clean", network, true, false, "after clean, outside is as before: interfaces, addresses, routes, rules", netClean},
+	{"net-clean-repeats", network, true, false, "clean succeeds when it was done before, and when nothing was made", netCleanRepeats},
+	{"net-clean-half", network, true, false, "a create or configure that is ended by TERM or killed, then clean: nothing is left", netCleanHalf},
+	{"net-clean-gone", network, true, false, "clean works when the namespace is gone", netCleanGone},
+	{"net-clean-others", network, true, false, "clean leaves the networks of other instances alone", netCleanOthers},
+	{"net-failure", network, false, false, "a create that cannot work fails, says why, and clean leaves nothing of it", netFailure},
+	{"net-at-once", network, true, false, "four networks made at the same time, then four taken away", netAtOnce},
 	{"time-limits", nil, false, false, "every call ends within its time limit", timeLimits},
 }
 

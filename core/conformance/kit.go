@@ -37,6 +37,7 @@ type kit struct {
 	count   int               // of all objects
 	calls   int
 	late    []string // calls that passed their time limit
+	host    *os.File // the network namespace that is the outside of the clause under way, of a hook for networks
 	works   map[string]error
 	took    map[string]time.Duration // by a mount that worked
 }
@@ -157,6 +158,7 @@ func (k *kit) ready(c Clause, layer string) error {
 	if !tried {
 		why = k.tryMount(layer)
 		k.works[layer] = why
+		k.newHost() // a clause begins with nothing outside
 	}
 	return why
 }
@@ -177,7 +179,11 @@ func (k *kit) tryMount(layer string) (why error) {
 		if why == nil {
 			return nil
 		}
-		why = skipped(cannotMount + why.Error())
+		if layer == hook.LayerNet {
+			why = skipped(noNetwork + why.Error())
+		} else {
+			why = skipped(cannotMount + why.Error())
+		}
 		if r.exit == hook.ExitMissing || r.late {
 			break
 		}
@@ -192,6 +198,7 @@ func (k *kit) tidy() error {
 		problems = append(problems, o.purge())
 	}
 	k.objects = nil
+	k.newHost()
 	return errors.Join(problems...)
 }
 

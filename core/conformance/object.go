@@ -44,8 +44,11 @@ func (k *kit) object(layer string) (*object, error) {
 	if err := os.MkdirAll(o.at("state"), 0o700); err != nil {
 		return nil, err
 	}
-	if layer == hook.LayerLower {
+	switch layer {
+	case hook.LayerLower:
 		return o, o.makeLower()
+	case hook.LayerNet:
+		return o, o.makeNet()
 	}
 	return o, o.makeUnion()
 }
@@ -120,10 +123,18 @@ func (o *object) call(action string, change ...func(*request)) result {
 	return o.last
 }
 
+// mount makes the mount, or the network.
 func (o *object) mount(change ...func(*request)) result {
+	if o.layer == hook.LayerNet {
+		return o.raise(change...)
+	}
 	return o.call(hook.ActionMount, change...)
 }
+
 func (o *object) unmount(change ...func(*request)) result {
+	if o.layer == hook.LayerNet {
+		return o.call(hook.ActionClean, change...)
+	}
 	return o.call(hook.ActionUnmount, change...)
 }
 
@@ -137,6 +148,9 @@ func (o *object) mounted() error {
 
 // verify is what the program checks after a mount.
 func (o *object) verify() error {
+	if o.layer == hook.LayerNet {
+		return o.connected()
+	}
 	p, err := mount.Stat(o.point())
 	switch {
 	case err != nil:
@@ -169,7 +183,7 @@ func (o *object) unmounted() error {
 	if err := o.unmount().done(); err != nil {
 		return err
 	}
-	if !mount.Free(o.point()) {
+	if o.layer != hook.LayerNet && !mount.Free(o.point()) {
 		return errors.New("unmount: exit status 0, but it is still mounted")
 	}
 	return nil
@@ -180,6 +194,9 @@ const freePatience = 2 * time.Second
 
 // free says what is left of the object's mount: the mount itself, others, loop devices, a daemon's processes.
 func (o *object) free() error {
+	if o.layer == hook.LayerNet {
+		return o.disconnected()
+	}
 	if !mount.Free(o.point()) {
 		return errors.New("it is still mounted")
 	}
@@ -208,6 +225,9 @@ func (o *object) purge() error {
 	o.k.ctx = context.WithoutCancel(ctx)
 	defer func() { o.k.ctx = ctx }()
 	// A hook that hangs, or never mounted, is not asked again.
+	if o.layer == hook.LayerNet {
+		return errors.Join(unmountBelow(o.dir), mount.RemoveAll(o.dir)) // the namespaces go with all that is in them
+	}
 	if o.free() != nil && o.k.works[o.layer] == nil && len(o.k.late) == 0 {
 		o.unmount()
 	}

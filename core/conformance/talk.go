@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"firmwared/core/hook"
@@ -95,12 +96,16 @@ func unknownAction(k *kit, _ string) error {
 }
 
 func unknownLayer(k *kit, _ string) error {
-	for _, layer := range both {
+	for _, layer := range slices.Concat(both, network) {
 		o, err := k.foreign(layer)
 		if err != nil {
 			return err
 		}
-		for _, action := range []string{hook.ActionMount, hook.ActionUnmount} {
+		actions := []string{hook.ActionMount, hook.ActionUnmount}
+		if layer == hook.LayerNet {
+			actions = []string{hook.ActionCreate, hook.ActionConfigure, hook.ActionClean}
+		}
+		for _, action := range actions {
 			if err := o.call(action, edited(with(hook.VarLayer+"=sideways"))).is(hook.ExitNotMine); err != nil {
 				return fmt.Errorf("layer sideways, status 3 wanted: %w", err)
 			}

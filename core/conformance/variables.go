@@ -23,6 +23,9 @@ var must = []struct {
 	{hook.ActionUnmount, hook.LayerUnion, []string{hook.VarUnion}},
 	{hook.ActionFetch, "", []string{hook.VarURL, hook.VarOutput, hook.VarState, hook.VarMax}},
 	{hook.ActionVerify, "", []string{hook.VarFile, hook.VarSignature, hook.VarKey}},
+	{hook.ActionCreate, hook.LayerNet, []string{hook.VarID, hook.VarNetns, hook.VarNetIf}},
+	{hook.ActionConfigure, hook.LayerNet, []string{hook.VarID, hook.VarNetns, hook.VarNetIf, hook.VarNetAddress}},
+	{hook.ActionClean, hook.LayerNet, []string{hook.VarID}},
 }
 
 // asks says whether the hook has a call.
