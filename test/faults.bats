@@ -14,6 +14,9 @@ setup_file() {
 setup() {
 	FAULTY=$REPO/build/firmwared-faults
 	fw_setup
+	mkdir "$BATS_TEST_TMPDIR/hooks"
+	cp "$REPO/test/net/wire.hook" "$BATS_TEST_TMPDIR/hooks/"
+	export FIRMWARED_HOOK_DIRS=$BATS_TEST_TMPDIR/hooks:${FIRMWARED_HOOK_DIRS:-$REPO/hooks}
 	# The init stage of a user namespace writes it as nobody of this machine.
 	chmod o+x "$BATS_RUN_TMPDIR" "$BATS_RUN_TMPDIR/test" "$BATS_TEST_TMPDIR"
 	: >"$BATS_TEST_TMPDIR/hit"
@@ -52,6 +55,11 @@ steps() {
 		keep drop.kept drop.unmounted
 		force_drop kill.begun kill.done drop.condemned
 		remove remove.condemned lower.unmounting lower.unmounted lower.forgotten remove.unmounted remove.imageless remove.forgotten root.detached
+		net_start net.recorded net.pinned net.created net.configured supervise.executed launch.answered
+		net_end net.cleaning net.cleaned net.unpinned
+		net_kill kill.done net.cleaning net.cleaned net.unpinned
+		net_restart net.unpinned net.recorded net.created
+		net_drop net.cleaning net.cleaned net.unpinned drop.condemned drop.emptied:2
 		unmount lower.unmounting lower.unmounted lower.forgotten
 		run add.registered run.added prepare.registered run.prepared supervise.executed supervise.ended supervise.recorded run.over drop.condemned drop.forgotten
 	END
@@ -82,6 +90,15 @@ with_box() {
 	[[ ${1:-} != start ]] || quietly start box -- /bin/sleep 1000
 }
 
+# with_net [start]: the same with a network.
+with_net() {
+	with_box && quietly set box net=wire || return
+	[[ ${1:-} != start ]] || quietly start box -- /bin/sleep 1000
+}
+
+# not_starting: a supervisor whose command was killed at work on the network has ended.
+not_starting() { [[ $(fw list --json | jq -r '.[] | "\(.state) \(.pid)"') != 'started null' ]]; }
+
 # die OPERATION STEP
 die() {
 	case $1 in
@@ -89,6 +106,11 @@ die() {
 	fetch) gzip -c "$IMAGE" >"$BATS_TEST_TMPDIR/image.gz" && faulty "$2" firmware add "file://$BATS_TEST_TMPDIR/image.gz" --name fw ;;
 	commit) with_box && faulty "$2" commit box --name new ;;
 	prepare) quietly firmware add "$IMAGE" --copy --name fw && faulty "$2" prepare fw --name box ;;
+	net_start) with_net && faulty "$2" start box -- /bin/sleep 1000 && wait_until 10 not_starting ;;
+	net_end) with_net start && kill -KILL "$(fw show --json box | jq .supervisor_pid)" && wait_until 10 in_state box ready && faulty "$2" set box seen=y ;;
+	net_kill) with_net start && faulty "$2" kill box ;;
+	net_restart) with_net start && faulty "$2" restart box ;;
+	net_drop) with_net start && faulty "$2" drop --force box ;;
 	start) with_box && faulty "$2" start box -- /bin/sleep 1000 ;;
 	restarted) with_box start && quietly kill box && faulty "$2" start box -- /bin/sleep 1000 ;;
 	end) with_box && faulty "$2" start box -- /bin/sleep 1000 && quietly kill box ;;
@@ -150,7 +172,10 @@ survives() {
 	snapshot | snapshot_remove | clone | rollback | rollback_restart)
 		assert_eq '' "$(compgen -G "$FW_ROOT/workspaces/*/rw.*")$(compgen -G "$FW_ROOT/workspaces/*/snapshots/.[!.]*")" 'half made' || return
 		;;&
-	start | restarted | end | remount | live_remount | reset | reset_path | restart | kill | snapshot | snapshot_remove | clone | rollback | rollback_restart)
+	net_*)
+		[[ $box == started ]] || assert_eq '' "$(leaked_interfaces; leaked_mounts | grep '/netns$')" 'of a network that is over' || return
+		;;&
+	net_start | net_end | net_kill | net_restart | start | restarted | end | remount | live_remount | reset | reset_path | restart | kill | snapshot | snapshot_remove | clone | rollback | rollback_restart)
 		[[ $box ]] || fail 'the instance is gone' || return
 		;;&
 	run) [[ ! $box ]] || fail 'the instance is still there' || return ;;
@@ -214,6 +239,7 @@ survives_all() {
 @test "snapshot, its removal, rollback and clone" { survives_all snapshot snapshot_remove rollback rollback_restart clone; }
 @test "drop, also --keep and --force" { survives_all drop keep force_drop; }
 @test "firmware remove and unmount" { survives_all remove unmount; }
+@test "a network: start, the end, kill, restart and drop" { survives_all net_start net_end net_kill net_restart net_drop; }
 @test "run --rm of a path" { survives_all run; }
 
 @test "Ctrl-C at a snapshot: nothing is left of it, and the instance goes on" {

@@ -220,7 +220,7 @@ tree_sum() {
 # snapshot: what the machine has that cannot name the test's directory.
 snapshot() {
 	{
-		printf 'interface %s\n' /sys/class/net/*
+		printf 'interface %s\n' /sys/class/net/* | grep -vE '/fw[0-9a-f]{12}$' # those of instances: see leaked_interfaces
 		sed -n 's/^\([^ ]*firmwared[^ ]*\) .*/profile \1/p' /sys/kernel/security/apparmor/profiles 2>/dev/null
 	} | sort
 }
@@ -257,6 +257,26 @@ leaked_loops() {
 		fi
 	done 2>/dev/null
 }
+
+# instance_ids: of all that this root ever had, as its events name them. Others may be at work on this machine.
+instance_ids() { cat "$FW_ROOT"/events* 2>/dev/null | jq -r '.instance_id // empty' | sort -u; }
+
+# leaked_interfaces: outer ends of this root's instances.
+leaked_interfaces() {
+	local id
+	for id in $(instance_ids); do
+		[[ ! -e /sys/class/net/fw$id ]] || printf 'fw%s\n' "$id"
+	done
+}
+
+# leaked_tables: of nft, named after this root's instances.
+leaked_tables() {
+	local ids
+	type -P nft >/dev/null && ids=$(instance_ids) && [[ $ids ]] && nft list tables | grep -F "$ids" || true
+}
+
+# leaked_networks: links that keep a network for an instance of this test.
+leaked_networks() { find /run/firmwared/nets -type l -lname "*$(token)*" 2>/dev/null || true; }
 
 # leaked_cgroups: groups of this root, inner ones first.
 leaked_cgroups() {
@@ -339,6 +359,9 @@ leaks() {
 	leaked_mounts | sed 's/^/mount /'
 	leaked_loops | sed 's/^/loop device /'
 	leaked_cgroups | sed 's/^/cgroup /'
+	leaked_interfaces | sed 's/^/interface /'
+	leaked_tables
+	leaked_networks | sed 's/^/network /'
 	local pid words
 	for pid in $(leaked_processes); do
 		mapfile -d '' -t words <"/proc/$pid/cmdline" || continue
@@ -369,5 +392,15 @@ clear_leaks() {
 	done
 	leaked_cgroups | while IFS= read -r it; do
 		rmdir "$it" || true
+	done
+	for it in $(leaked_interfaces); do
+		ip link del "$it" || true
+	done
+	leaked_tables | while read -r _ it; do
+		# shellcheck disable=SC2086 # family and name
+		nft delete table $it || true
+	done
+	leaked_networks | while IFS= read -r it; do
+		rm -f "$it"
 	done
 } >/dev/null 2>&1

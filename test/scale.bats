@@ -20,3 +20,19 @@ teardown() { fw_teardown; }
 	fw_ok firmware remove fw
 	assert_eq '' "$(leaks)"
 }
+
+@test "40 instances with a network started, killed and dropped; no interface, address, route, rule or namespace left" {
+	mkdir "$BATS_TEST_TMPDIR/hooks"
+	cp "$REPO/test/net/wire.hook" "$BATS_TEST_TMPDIR/hooks/"
+	export FIRMWARED_HOOK_DIRS=$BATS_TEST_TMPDIR/hooks:${FIRMWARED_HOOK_DIRS:-$REPO/hooks}
+	fw_ok firmware add "$(busybox_root)" --name fw
+	fw_ok prepare fw --count 40 --set net=wire
+	fw_ok start --all -- /bin/sleep 1000
+	assert_eq 40 "$(fw list --json | jq '[.[].addresses[0]] | unique | length')"
+	assert_eq 40 "$(leaked_interfaces | wc -l)"
+	fw_ok kill --all
+	assert_eq '' "$(leaked_interfaces)$(leaked_mounts | grep '/netns$')"
+	fw_ok drop --all
+	fw_ok firmware remove fw
+	assert_eq '' "$(leaks)"
+}
