@@ -169,7 +169,10 @@ reaches() { ping -c 1 -W 2 "$1" >/dev/null || fail "no answer from $1"; }
 		fw_fails 125 "made to fail at $action" run fw --rm --set net=wire --set net_break="$action" -- /bin/true
 		assert_eq '' "$(leaked_interfaces | grep -v "$(fw get box id)")"
 	done
-	fw_ok set box net_break= net_hang=create
+	fw_ok set box net_break=
+	fw_fails 1 '/nosuch' start box -- /nosuch
+	assert_nothing_left
+	fw_ok set box net_hang=create
 	FIRMWARED_HOOK_TIMEOUTS=wire.create=1s fw_fails 1 'wire.hook: create' start box "${SLEEP[@]}"
 	assert_nothing_left
 	assert_eq 1 "$(fw list --json | jq length)"
