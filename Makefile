@@ -110,7 +110,7 @@ install: man
 	install -m 0755 build/installed/firmwared '$(DESTDIR)$(bindir)/firmwared'
 	install -m 0755 build/installed/firmwared-supervise '$(DESTDIR)$(libexecdir)/firmwared'
 	install -m 0755 hooks/*.hook '$(DESTDIR)$(libexecdir)/firmwared/hooks'
-	install -m 0644 hooks/lib.bash '$(DESTDIR)$(libexecdir)/firmwared/hooks'
+	install -m 0644 hooks/*.bash '$(DESTDIR)$(libexecdir)/firmwared/hooks'
 	for f in profiles/*; do [ ! -f "$$f" ] || install -m 0644 "$$f" '$(DESTDIR)$(datadir)/firmwared/profiles' || exit 1; done
 	install -m 0644 hooks/CONTRACT.md hooks/TUTORIAL.md $(wildcard README.md) '$(DESTDIR)$(docdir)'
 	install -m 0644 build/man/*.1 '$(DESTDIR)$(mandir)/man1'

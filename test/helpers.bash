@@ -43,7 +43,7 @@ isolate_settings() {
 	export FIRMWARED_CONFIG=/dev/null
 	if [[ -n $("$REPO/conf/check-trust" "$REPO/hooks" 2>&1) ]]; then
 		export FIRMWARED_HOOK_DIRS=$BATS_RUN_TMPDIR/hooks
-		[[ -d $FIRMWARED_HOOK_DIRS ]] || install -D -t "$FIRMWARED_HOOK_DIRS" "$REPO"/hooks/*.hook "$REPO/hooks/lib.bash"
+		[[ -d $FIRMWARED_HOOK_DIRS ]] || install -D -t "$FIRMWARED_HOOK_DIRS" "$REPO"/hooks/*.hook "$REPO"/hooks/*.bash
 	fi
 }
 

@@ -16,6 +16,7 @@ load helpers
 HOOKS=$REPO/hooks
 # HK_TOOLS: a directory of other tools, of a newer util-linux say, to try the hooks with.
 HOOK_PATH=${HK_TOOLS:+$HK_TOOLS:}/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# ALL_HOOKS: those that mount. net.hook, which does not, is hooks_net.bats'.
 ALL_HOOKS=(aufs disk erofs mount squashfs verity)
 
 # Each has something in it that some program on the way takes for its own.

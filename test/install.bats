@@ -33,7 +33,7 @@ mode() { stat -c %a "$1"; }
 		assert_eq 644 "$(mode "$DEST/$f")" "$f"
 		[[ -s $DEST/$f ]] || fail "$f is empty"
 	done
-	for f in "$REPO"/hooks/*.hook; do
+	for f in "$REPO"/hooks/*.hook "$REPO"/hooks/*.bash; do
 		cmp "$f" "$DEST/usr/libexec/firmwared/hooks/${f##*/}"
 	done
 	cmp "$REPO/conf/firmwared.toml" "$DEST/etc/firmwared/firmwared.toml"
