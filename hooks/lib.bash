@@ -22,6 +22,8 @@
 #	HOOK_SCHEMES='scheme...'         of URLs, with
 #	fetch() { ...; }                 progress as with pack; unpack() is there for gz, xz and zst
 #	verify() { ...; }                true: the signature is right
+#	net_create() { ...; }            a network instead of mounts; with it net_configure, where announce KEY VALUE tells what
+#	net_clean() { ...; }             the hook decided itself
 #	firmwared_hook
 #
 # mount functions, pack, fetch and unpack run under set -e: the first command that fails ends them, the unmount function is
@@ -250,6 +252,7 @@ hook_describe() {
 	local word layers=''
 	! declare -F lower_mount >/dev/null || layers+=' lower'
 	! declare -F union_mount >/dev/null || layers+=' union'
+	! declare -F net_create >/dev/null || layers+=' net'
 	! declare -F fetch >/dev/null || layers+=' fetch'
 	! declare -F verify >/dev/null || layers+=' verify'
 	printf 'api=1\nlayers=%s\nsummary=%s\n' "${layers# }" "${HOOK_SUMMARY:-}"
@@ -329,13 +332,30 @@ hook_job() { # ACTION
 	"$1"
 }
 
+# announce KEY VALUE: for net_configure; its standard output is descriptor 3.
+announce() { printf '%s=%s\n' "$1" "$2" >&3; }
+
+# hook_net ACTION: net_create and net_configure end at the first command that fails, and the core calls clean. net_clean goes on.
+hook_net() {
+	if [[ $1 == clean ]]; then
+		set +e
+		trap '((HOOK_STATUS)) || HOOK_STATUS=1' ERR
+		net_clean
+		exit "$HOOK_STATUS"
+	fi
+	# shellcheck disable=SC2086 # words
+	need ${HOOK_REQUIRES:-}
+	trap 'exit 1' ERR
+	"net_$1"
+}
+
 # hook_check: has it all that the call takes, what do the values say, and can this hook do that. Of an action or layer
 # that it does not have there is no telling what it would take.
 hook_check() {
 	local names=(FIRMWARED_API FIRMWARED_ACTION FIRMWARED_LIB) action=${FIRMWARED_ACTION:-} layer=${FIRMWARED_LAYER:-} can=yes
 	case $action/$layer in
 	/* | describe/*) ;;
-	mount/ | remount/ | unmount/) names+=(FIRMWARED_LAYER) ;;
+	mount/ | remount/ | unmount/ | create/ | configure/ | clean/) names+=(FIRMWARED_LAYER) ;;
 	*) hook_can "$action" "$layer" && hook_takes "$action" "$layer" || can='' ;;
 	esac
 	need_var "${names[@]}"
@@ -353,10 +373,13 @@ hook_takes() { # ACTION LAYER: adds to names what such a call has in any hook, a
 	*/lower) names+=(FIRMWARED_RO FIRMWARED_STATE) ;;
 	remount/union) names+=(FIRMWARED_UNION) ;;
 	*/union) names+=(FIRMWARED_UNION FIRMWARED_STATE) ;;
+	*/net) names+=(FIRMWARED_ID FIRMWARED_STATE FIRMWARED_NET_HOST_IF) ;;
 	esac
 	# shellcheck disable=SC2206 # words
 	case $1/$2 in
 	mount/lower) names+=(FIRMWARED_FIRMWARE FIRMWARED_LABEL ${HOOK_VARS:-}) ;;
+	create/net) names+=(FIRMWARED_NETNS FIRMWARED_NET_IF ${HOOK_VARS:-}) ;;
+	configure/net) names+=(FIRMWARED_NETNS FIRMWARED_NET_IF FIRMWARED_NET_ADDRESS ${HOOK_VARS:-}) ;;
 	mount/union) names+=(FIRMWARED_LOWERDIR FIRMWARED_RW FIRMWARED_WORKDIR FIRMWARED_LABEL ${HOOK_VARS:-}) ;;
 	esac
 }
@@ -368,6 +391,7 @@ hook_can() { # ACTION LAYER
 	remount/union) declare -F union_remount ;;
 	unpack/) declare -F fetch ;; # the default is there for all
 	pack/ | fetch/ | verify/) declare -F "$1" ;;
+	create/net | configure/net | clean/net) declare -F net_create ;;
 	*) return 1 ;;
 	esac >/dev/null
 }
@@ -384,6 +408,7 @@ firmwared_hook() {
 	remount) union_remount >&2 ;;
 	pack | fetch | unpack) hook_job "$FIRMWARED_ACTION" 3>&1 >&2 ;;
 	verify) verify >&2 ;;
+	create | configure | clean) hook_net "$FIRMWARED_ACTION" 3>&1 >&2 ;;
 	esac
 	exit
 }
