@@ -35,7 +35,7 @@ installed_ldflags = $(call ldflags,$(sysconfdir)/firmwared/hooks:$(libexecdir)/f
 
 export CGO_ENABLED ?= 0
 
-.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm test-escape test-walls test-chaos test-powercut clean FORCE
+.PHONY: all build help go-version man install uninstall example demo deps test lint test-unit test-fuzz test-race test-bats test-vm test-escape test-walls test-chaos test-powercut bench clean FORCE
 
 all: build
 
@@ -53,6 +53,7 @@ help:
 		'make test-walls             that in the QEMU machine, and real inits under each wall; not in make test' \
 		'make test-chaos KILLS=1000 SEED=                     life cycles while processes are killed at random' \
 		'make test-powercut CUTS=20                           power cuts in the QEMU machine, audited' \
+		'make bench                  speed and memory beside the neighbours, which apt-get installs (QUICK=1 PEERS= MEASURES= ROUNDS=)' \
 		'make man                    the manual pages, in build/man' \
 		'make example                conf/firmwared.toml from the table of settings'
 
@@ -197,6 +198,10 @@ test-escape:
 
 test-walls: build build/attempts
 	@test/run-bats $(slow_bats)
+
+# Measured beside crun, runc, bubblewrap, LXC, nspawn, podman and schroot; options are in test/bench/run.
+bench: build
+	@GO='$(GO)' test/bench/run
 
 clean:
 	rm -rf bin build
