@@ -272,7 +272,9 @@ leaked_interfaces() {
 # leaked_tables: of nft, named after this root's instances.
 leaked_tables() {
 	local ids
-	type -P nft >/dev/null && ids=$(instance_ids) && [[ $ids ]] && nft list tables | grep -F "$ids" || true
+	type -P nft >/dev/null || return 0
+	ids=$(instance_ids)
+	[[ -z $ids ]] || nft list tables | grep -F "$ids" || true
 }
 
 # leaked_networks: links that keep a network for an instance of this test.
@@ -373,9 +375,9 @@ leaks() {
 no_leaks() { [[ -z $(leaks) ]]; }
 
 # assert_no_leaks: a loop device or an interface that the kernel is still
-# taking down is given two seconds.
+# taking down is given some seconds.
 assert_no_leaks() {
-	wait_until 2 no_leaks 2>/dev/null || fail "left behind:"$'\n'"$(leaks)"
+	wait_until 10 no_leaks 2>/dev/null || fail "left behind:"$'\n'"$(leaks)"
 }
 
 # clear_leaks: after a failure, so that the next test starts clean.
