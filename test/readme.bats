@@ -24,7 +24,7 @@ teardown() { fw_teardown; }
 
 @test "the table of break-out attempts has the areas of the suite, and none is open under a wall" {
 	local rows
-	[[ -x $REPO/build/attempts ]] || make -s -C "$REPO" build/attempts 3>&-
+	make -s -C "$REPO" build/attempts 3>&-
 	rows=$(sed -n '/^<!-- escape: /,/^<!-- end of escape -->$/s/^| \([^|]*\) | \([0-9]*\) | .*/\1\t\2/p' "$REPO/README.md")
 	assert_eq "$("$REPO/test/escape/table" --areas | awk -F'\t' '{ n += $2; print } END { print "all\t" n }')" "$rows" \
 		'make test-escape brings README up to date'
