@@ -151,8 +151,10 @@ told() {
 	(( ${#wrong[@]} == 0 )) || fail "not caught:"$'\n'"$(printf '%s\n' "${wrong[@]}")"
 }
 
-# What a hook breaks beside its clause: one that hides trouble of every kind cannot be wrong in one way only.
+# What a hook breaks beside its clause: one that hides trouble of every kind cannot be wrong in one way only, and one that
+# takes what it does not know for done takes the actions of other layers so, too.
 declare -gA ALSO=(
+	[unknown-action]='pack unknown-layer'
 	[unmount-frees]='unmount-half-mounted unmount-firmware-gone mount-failure term-mid-mount'
 )
 

@@ -11,7 +11,7 @@
 # union, state. hk_teardown fails the test if a mount, a loop device or a process
 # of it is left.
 
-load helpers
+load "${BASH_SOURCE[0]%/*}/helpers"
 
 HOOKS=$REPO/hooks
 # HK_TOOLS: a directory of other tools, of a newer util-linux say, to try the hooks with.

@@ -7,7 +7,7 @@
 #	setup() { hn_setup; }
 #	teardown() { hn_teardown; }
 
-load hooks_helpers
+load "${BASH_SOURCE[0]%/*}/hooks_helpers"
 
 PEER=("$REPO/test/net_peer")
 [[ ! -x /usr/bin/python3 ]] || PEER=(/usr/bin/python3 "${PEER[@]}") # not by way of somebody's wrapper
