@@ -78,12 +78,25 @@ hardware_address() { field permaddr "$1" || soft_address "$1"; }
 soft_address() { [[ $1 =~ link/[a-z0-9]+\ ([0-9a-f:]+) ]] && printf '%s' "${BASH_REMATCH[1]}"; }
 
 lend_phy() {
-	local info said
+	local index said
 	need_tool iw
-	info=$(iw phy "$1" info 2>/dev/null) || taken_by "$1"
+	index=$(phy_index "$1")
+	[[ $index ]] || taken_by "$1"
 	make_lease "$1" "kind=phy
-index=$(sed -n 's/^[[:space:]]*wiphy index: *//p' <<<"$info")"
-	said=$(iw phy "$1" set netns name "$FIRMWARED_NETNS" 2>&1) || fatal 1 "cannot lend $1: ${said//$'\n'/ }"
+index=$index"
+	said=$(iw "phy#$index" set netns name "$FIRMWARED_NETNS" 2>&1) || fatal 1 "cannot lend $1: ${said//$'\n'/ }"
+}
+
+# phy_index NAME: nothing without one. The kernel is asked: by a name iw looks into /sys, which may be another
+# namespace's.
+phy_index() {
+	local word name index current=''
+	while read -r word name index; do
+		case $word in
+		Wiphy) current=$name ;;
+		wiphy) [[ $current != "$1" ]] || printf '%s' "$index" ;;
+		esac
+	done < <(iw phy 2>/dev/null)
 }
 
 # --- giving back ---------------------------------------------------------------------------------------------------
@@ -126,7 +139,7 @@ give_back_phy() {
 	need_tool iw
 	[[ -z ${LEASE[index]:-} ]] || phy=("phy#${LEASE[index]}")
 	if said=$(inside iw "${phy[@]}" set netns "$$" 2>&1); then
-		iw phy "$1" info >/dev/null 2>&1 || iw "${phy[@]}" set name "$1" || warn "$1 is back under another name"
+		[[ $(phy_index "$1") ]] || iw "${phy[@]}" set name "$1" || warn "$1 is back under another name"
 		return 0
 	fi
 	! iw "${phy[@]}" info >/dev/null 2>&1 || return 0 # it never went

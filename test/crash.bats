@@ -58,7 +58,7 @@ slow_union() {
 	wait_until 5 test -e "$BATS_TEST_TMPDIR/mounted"
 	kill -TERM "$pid"
 	wait "$pid" || status=$?
-	assert_eq 1 "$status"
+	assert_eq 143 "$status"
 	assert_eq '[]' "$(fw list --json)"
 	assert_eq 0 "$(leaked_mounts | grep -c /union)"
 }

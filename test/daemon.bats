@@ -190,7 +190,7 @@ waiting_hook() {
 	wait_until 5 test -e "$BATS_TEST_TMPDIR/mounted"
 	kill -TERM "$pid"
 	wait "$pid" || status=$?
-	assert_eq 1 "$status"
+	assert_eq 143 "$status"
 	assert_eq '' "$(daemons)"
 	assert_eq '' "$(leaked_mounts | grep /lowers/)"
 }

@@ -146,7 +146,7 @@ apply_layer() {
 	kill -TERM "$pid"
 	local code=0
 	wait "$pid" || code=$?
-	assert_eq 1 "$code"
+	assert_eq 143 "$code"
 	[[ ! -e $out/box.tar ]]
 	[[ -z $(find "$out" -name '.firmwared-*') ]]
 }

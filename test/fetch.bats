@@ -194,7 +194,7 @@ all_of_half() { [[ $(stat -c %s "$FW_ROOT"/downloads/*/part) == 1048576 ]]; }
 	wait_until 10 halfway
 	kill -INT "$pid"
 	wait "$pid" || status=$?
-	assert_eq 1 "$status"
+	assert_eq 130 "$status"
 	assert_has "$(<"$BATS_TEST_TMPDIR/err")" 'was interrupted'
 	assert_eq 1 "$(wc -l <"$BATS_TEST_TMPDIR/err")"
 	nothing_left

@@ -40,12 +40,12 @@ result() { jq -r --arg name "$1" '.[] | select(.clause == $name) | .result' <<<"
 	chmod 777 "$SITE/open.hook"
 	ln -s /dev/null "$SITE/aufs.hook"
 	fw_ok hook list --json
-	assert_eq 'aufs=masked broken=broken disk=ok erofs=ok fetch=ok mount=ok open=refused squashfs=ok verify=ok verity=ok' \
+	assert_eq 'aufs=masked broken=broken disk=ok erofs=ok fetch=ok mount=ok net=ok open=refused squashfs=ok verify=ok verity=ok' \
 		"$(jq -r '.[] | .name + "=" + .state' <<<"$output" | paste -sd' ')"
 	assert_has "$(jq -r '.[] | select(.name == "open").problem' <<<"$output")" 'writable by others'
 	assert_eq 'lower union' "$(jq -r '.[] | select(.name == "mount").layers | join(" ")' <<<"$output")"
 	fw_ok hook list
-	assert_eq 11 "${#lines[@]}"
+	assert_eq 12 "${#lines[@]}"
 	assert_has "$output" '/dev/null'
 }
 

@@ -18,12 +18,12 @@ layers() {
 @test "the hooks tested are the hooks shipped" {
 	local found=("$HOOKS"/*.hook)
 	found=("${found[@]##*/}")
-	assert_eq "$(printf '%s.hook\n' "${ALL_HOOKS[@]}" net | sort)" "$(printf '%s\n' "${found[@]}" | sort)"
+	assert_eq "$(printf '%s.hook\n' "${ALL_HOOKS[@]}" net fetch verify | sort)" "$(printf '%s\n' "${found[@]}" | sort)"
 }
 
 @test "describe: api first, known keys, nothing on stderr" {
 	local hook line key
-	for hook in "${ALL_HOOKS[@]}" net; do
+	for hook in "${ALL_HOOKS[@]}" net fetch verify; do
 		hk_is 0 "$hook" describe -
 		assert_eq 'api=1' "${lines[0]}" "$hook"
 		assert_eq '' "$stderr" "$hook"

@@ -117,7 +117,7 @@ stand_in_iw() {
 	cat >"$W/tools/iw" <<-END
 		#!/bin/sh
 		case "\$*" in
-		'phy phy3 info') printf 'Wiphy phy3\n\twiphy index: 3\n' ;;
+		phy) printf 'Wiphy phy2\n\twiphy index: 7\nWiphy phy3\n\twiphy index: 3\n\tmax # scan SSIDs: 4\n' ;;
 		*info) exit 1 ;;
 		*) echo "\$*" >>$W/iw.log ;;
 		esac
@@ -129,7 +129,7 @@ stand_in_iw() {
 @test "lend: a Wi-Fi phy goes and comes back as a whole (with a stand-in for iw)" {
 	stand_in_iw
 	hn_up 1 FIRMWARED_OPT_LEND=phy3
-	assert_eq "phy phy3 set netns name $W/pins/i1" "$(<"$W/iw.log")"
+	assert_eq "phy#3 set netns name $W/pins/i1" "$(<"$W/iw.log")"
 	new_ns i2
 	hn_is 0 create 2
 	hn_is 1 configure 2 FIRMWARED_OPT_LEND=phy3

@@ -56,6 +56,14 @@ result() { jq -r --arg name "$1" '.[] | select(.clause == $name) | .result' <<<"
 	assert_eq ok "$(result verify-refuses)"
 }
 
+@test "net.hook" {
+	local clause
+	conforms net
+	for clause in missing-variables unknown-names net-create net-configure net-clean net-clean-half net-clean-others net-at-once; do
+		assert_eq ok "$(result "$clause")" "$clause"
+	done
+}
+
 @test "verity.hook and aufs.hook work, or say what this machine lacks" {
 	image squashfs "$W/image"
 	local hash

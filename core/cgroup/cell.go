@@ -38,6 +38,21 @@ func EnterCell(pid int, name string) error {
 	return err
 }
 
+// EnterCellAs takes a process into the group name where the process of an earlier
+// EnterCell is in it.
+func EnterCellAs(pid, other int, name string) error {
+	groups, err := legacyGroupsOf(other)
+	for tree, dir := range groups {
+		if dir != filepath.Join(tree, name) {
+			continue
+		}
+		if err := enterCell(pid, tree, dir); err != nil {
+			return fmt.Errorf("cannot put process %d into cgroup: %w", pid, err)
+		}
+	}
+	return err
+}
+
 func enterCell(pid int, tree, dir string) (err error) {
 	for range 10 { // a clean-up elsewhere may remove it between two steps
 		err = writeFile(dir+"/cgroup.procs", strconv.Itoa(pid))

@@ -45,6 +45,23 @@ func TestCell(t *testing.T) {
 			}
 		}
 	}
+	beside := exec.Command("sleep", "1000")
+	if err := beside.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := EnterCellAs(beside.Process.Pid, pid, name); err != nil {
+		t.Error(err)
+	}
+	if now, err := legacyGroupsOf(beside.Process.Pid); err != nil || len(now) != len(before) {
+		t.Error(now, err)
+	} else {
+		for tree, dir := range now {
+			if dir != filepath.Join(tree, name) {
+				t.Errorf("the other is in %s", dir)
+			}
+		}
+	}
+	_, _ = beside.Process.Kill(), beside.Wait()
 	RemoveCell(name) // not while somebody is in it
 	gone := func(want bool) {
 		t.Helper()

@@ -70,6 +70,9 @@ type Spec struct {
 	// Cell names the group that pid 1 is put into in every other cgroup1 tree
 	// (cgroup.EnterCell). Empty is the caller's.
 	Cell string `json:"cell,omitempty"`
+	// CellAs is for Enter: a process that is in those cells that the command is to
+	// be in, pid 1.
+	CellAs int `json:"cell_as,omitempty"`
 	// DeviceGroup names the cgroup1 group of the device filter, where it is one.
 	DeviceGroup []string `json:"device_group,omitempty"`
 	// IDs gives the instance a user namespace of its own; nil none. Root must then

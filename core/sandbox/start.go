@@ -225,7 +225,11 @@ func (p *Process) prepare(ctx context.Context, order stageOrder, child *os.Proce
 	stop := context.AfterFunc(ctx, func() { _ = child.Kill() })
 	defer stop()
 	if order.Spec.Cell != "" {
-		if err := cgroup.EnterCell(child.Pid, order.Spec.Cell); err != nil {
+		enter := cgroup.EnterCell
+		if like := order.Spec.CellAs; like != 0 {
+			enter = func(pid int, name string) error { return cgroup.EnterCellAs(pid, like, name) }
+		}
+		if err := enter(child.Pid, order.Spec.Cell); err != nil {
 			return stage("hide the cgroups of this machine from", "the init stage", err)
 		}
 	}

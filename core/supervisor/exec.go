@@ -84,6 +84,9 @@ func Exec(ctx context.Context, dir string, spec sandbox.Spec, options ExecOption
 	}
 	c := &ExecHandle{status: status, counts: map[syscall.Signal]int{}, killed: make(chan struct{}), release: func() {}}
 	spec.Cgroup, spec.LegacyCgroup = payloadOf(status.Cgroup), status.Cgroup
+	if len(status.Cgroup) > 0 {
+		spec.Cell, spec.CellAs = CellOf(status.Cgroup), status.PID
+	}
 	c.process, err = sandbox.Enter(ctx, pid1, status.PID, spec)
 	unix.Close(pid1)
 	if err != nil {

@@ -81,7 +81,8 @@ phys() { on "$1" iw phy | sed -n 's/^Wiphy //p'; }
 	assert_eq "$phy" "$(phys i1)"
 	assert_eq '' "$(phys host)"
 	[[ -n $(on i1 iw dev) ]] || fail 'it came without its interface'
-	on i1 iw phy "$phy" set name odd
+	# By its number: by a name iw looks into /sys, which is not that namespace's.
+	on i1 iw "phy#${phy#phy}" set name odd
 	hn_is 0 clean 1
 	assert_eq "$phy" "$(phys host)" 'the phy after its return'
 	hn_is 0 clean 1

@@ -26,7 +26,8 @@ network() {
 		ping -c 1 -W 5 "$FIRMWARED_GATEWAY" >/dev/null && echo "reached $FIRMWARED_GATEWAY"
 		ip address add 192.0.2.1/32 dev eth0 && echo changed
 		exec httpd -f -h /'
-	assert_eq "$1" "$(fw show --json box | jq -r .confinement)"
+	assert_eq "$1" "$(fw show --json box | jq -r '.confinement | [if .apparmor != "" then "apparmor" else empty end,
+		if .user_namespace then "userns" else empty end] | join("+")')"
 	four=$(fw list --json | jq -r '.[0].addresses[0]')
 	six=$(fw list --json | jq -r '.[0].addresses[1]')
 	wait_until 20 curl -sf -o /dev/null "http://$four/page"
