@@ -30,7 +30,7 @@ layers() {
 		for line in "${lines[@]:1}"; do
 			key=${line%%=*}
 			[[ $line == *=?* ]] || fail "$hook: $line"
-			[[ ' layers summary formats requires option magic remount daemon pack unmount directory ' == *" $key "* ]] || fail "$hook: unknown key $key"
+			[[ ' layers summary formats requires option magic remount daemon pack unmount directory schemes ' == *" $key "* ]] || fail "$hook: unknown key $key"
 			[[ $key != magic || $line =~ ^magic=[0-9]+:([0-9a-f]{2})+$ ]] || fail "$hook: $line"
 		done
 		grep -q '^summary=.' <<<"$output" || fail "$hook: no summary"
