@@ -12,6 +12,7 @@ import (
 
 	"firmwared/core/apparmor"
 	"firmwared/core/cgroup"
+	"firmwared/core/devicefilter"
 )
 
 // confinement looks at what can keep an instance from harming this machine. None
@@ -46,7 +47,7 @@ func tryDeviceFilter() (how string, err error) {
 	case !errors.Is(err, cgroup.ErrNone):
 		return "", err
 	}
-	legacy, err := cgroup.AllowDevices(nil, name...)
+	legacy, err := cgroup.AllowDevices(devicefilter.Attach, nil, name...)
 	if !legacy {
 		return "put an eBPF program on a cgroup", err
 	}

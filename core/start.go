@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"firmwared/core/devicefilter"
 	"firmwared/core/fault"
 	"firmwared/core/registry"
 	"firmwared/core/sandbox"
@@ -143,7 +144,7 @@ func (m *Manager) readyToStart(ctx context.Context, inst *registry.Instance, o S
 		Limits:  limits,
 		Sandbox: m.sandbox(inst, props, o, terminal),
 	}
-	spec.Sandbox.IDs, spec.Sandbox.Confine = ids, confine
+	spec.Sandbox.IDs, spec.Sandbox.Confine, spec.AttachDevices = ids, confine, devicefilter.Attach
 	m.warnOfSockets(inst, spec.Sandbox.Args[0], confine)
 	if network != nil {
 		spec.Sandbox.Net = sandbox.NetNone

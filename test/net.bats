@@ -273,7 +273,7 @@ reaches() { ping -c 1 -W 2 "$1" >/dev/null || fail "no answer from $1"; }
 		status=0
 		wait "$pid" || status=$?
 		if [[ $it == INT ]]; then
-			assert_eq '1 1' "$status $(wc -l <"$BATS_TEST_TMPDIR/err")"
+			assert_eq '130 1' "$status $(wc -l <"$BATS_TEST_TMPDIR/err")"
 		else
 			wait_until 10 in_state box ready
 			fw_ok gc

@@ -69,8 +69,9 @@ log_has() { fw logs box | grep -q "$1"; }
 	local pid one
 	fw_ok firmware add "$(busybox_root)" --name fw
 	fw_ok prepare fw --name box
-	fw_ok start box -- /bin/sh -c 'trap "exit 3" TERM; while :; do sleep 0.1; done'
+	fw_ok start box -- /bin/sh -c 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'
 	pid=$(supervisors)
+	wait_until 10 grep -q up "$FW_ROOT/workspaces/$(fw get box id)/console.log"
 	wait_until 10 renewed "$pid"
 	kill -TERM "$pid"
 	wait_until 10 in_state box ready

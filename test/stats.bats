@@ -93,7 +93,7 @@ shown() { fw show box --json | jq -e "$1"; }
 	shown '.state == "ready" and .union.mounted and .lowers[0].source == "current" and .lowers[0].firmware == "fw"'
 	shown '.confinement == null and .network == null and .limits == null and .start == null and .hook_error == null and .supervisor_pid == null'
 	fw_ok start box --env A='b c' --cwd /tmp --bind "$ROOTFS:/mnt:ro" --set cpu_max=0.5 -- /bin/sleep 1000
-	shown '.limits == {"memory_max":67108864,"cpu_max":0.5,"pids_max":null} and .network == {"mode":"none","addresses":["lo 127.0.0.1/8","lo ::1/128"]}'
+	shown '.limits == {"memory_max":67108864,"cpu_max":0.5,"pids_max":null} and .network.mode == "none" and .network.addresses == ["lo 127.0.0.1/8","lo ::1/128"]'
 	shown '.start.args == ["/bin/sleep","1000"] and .start.env == ["A=b c"] and .start.binds[0].read_only and .supervisor_pid > 1'
 	shown '(.confinement.capabilities | length) > 3 and (.confinement.capabilities | contains(["sys_module"]) | not)'
 	assert_eq "$(jq .supervisor_pid "$FW_ROOT/run/instances/$(fw get box id)/status.json")" "$(fw show box --json | jq .supervisor_pid)"

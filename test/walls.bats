@@ -79,8 +79,8 @@ owner() { stat -c %u:%g "$1"; }
 @test "hooks are told what a union is for" {
 	local hooks=$BATS_TEST_TMPDIR/hooks
 	mkdir "$hooks"
-	printf '#!/bin/bash\n[[ -z ${FIRMWARED_CONFINEMENT-} ]] || echo "$FIRMWARED_ACTION $FIRMWARED_CONFINEMENT $FIRMWARED_RW" >>%q\nexec %q\n' \
-		"$BATS_TEST_TMPDIR/told" "$REPO/hooks/mount.hook" >"$hooks/spy.hook"
+	printf '#!/bin/bash\n[[ -z ${FIRMWARED_CONFINEMENT-} ]] || echo "$FIRMWARED_ACTION $FIRMWARED_CONFINEMENT $FIRMWARED_RW" >>%q\n[[ $FIRMWARED_ACTION != describe ]] || { %q | grep -v unmount=plain; exit; }\nexec %q\n' \
+		"$BATS_TEST_TMPDIR/told" "$REPO/hooks/mount.hook" "$REPO/hooks/mount.hook" >"$hooks/spy.hook"
 	chmod 755 "$hooks/spy.hook"
 	export FIRMWARED_HOOK_DIRS=$hooks:${FIRMWARED_HOOK_DIRS:-$REPO/hooks}
 	fw_ok firmware add "$ROOTFS" --name fw --hook mount

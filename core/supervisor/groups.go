@@ -37,6 +37,37 @@ func CellOf(elem []string) string {
 	return strings.Join(elem[:len(elem)-1], "-")
 }
 
+// filterDevices bounds what pid 1 and all its children, and what is executed beside
+// them, may open: it makes the group, anew, as a program that is there stays there.
+// The caller holds the lock of the instance, and sweeps when it fails.
+func (s *Spec) filterDevices(ctx context.Context) error {
+	confine := &s.Sandbox.Confine
+	s.Sandbox.DeviceGroup, s.NoDeviceFilter = nil, ""
+	if s.AttachDevices == nil || confine.None || len(s.Cgroup) == 0 {
+		return nil
+	}
+	if path := cgroup.Open(s.Cgroup...).Path(); path != "" {
+		if _, err := os.Stat(path); err == nil { // of a start that was killed
+			if err := removeGroup(ctx, s.Cgroup); err != nil {
+				return err
+			}
+		}
+	}
+	if _, err := cgroup.Make(s.Cgroup...); err != nil && !errors.Is(err, cgroup.ErrNone) {
+		return err
+	}
+	legacy, err := cgroup.AllowDevices(s.AttachDevices, confine.DeviceRules(), s.Cgroup...)
+	switch {
+	case errors.Is(err, cgroup.ErrNoDeviceFilter):
+		s.NoDeviceFilter = err.Error() // told by Status
+	case err != nil:
+		return err
+	case legacy:
+		s.Sandbox.DeviceGroup = s.Cgroup
+	}
+	return nil
+}
+
 // removeGroup kills what is in an instance's group, waits until it is empty and
 // removes it.
 func removeGroup(ctx context.Context, elem []string) error {

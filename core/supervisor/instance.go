@@ -72,9 +72,6 @@ func begin(ctx context.Context, spec Spec, lock *os.File, start func(context.Con
 	if err := i.makeCgroup(); err != nil {
 		return nil, err
 	}
-	if err := i.filterDevices(); err != nil {
-		return nil, err
-	}
 	fault.Point("supervise.grouped")
 	go i.serve()
 	i.process, err = start(ctx, i.spec.Sandbox)
@@ -122,7 +119,7 @@ func (i *instance) open() (err error) {
 	err = i.update(func(s *Status) {
 		*s = Status{
 			BootID: boot, State: StateStarting, SupervisorPID: os.Getpid(), SupervisorStart: start,
-			Terminal: i.spec.Sandbox.Terminal, Cgroup: i.spec.Cgroup,
+			Terminal: i.spec.Sandbox.Terminal, Cgroup: i.spec.Cgroup, NoDeviceFilter: i.spec.NoDeviceFilter,
 			Events: i.spec.Events, Subject: i.spec.Subject,
 		}
 	})
@@ -167,27 +164,6 @@ func (i *instance) makePayload() error {
 	cgroup.Account(i.spec.Cgroup...)
 	if ids := i.spec.Sandbox.IDs; ids != nil {
 		return delegate(group, int(ids.First))
-	}
-	return nil
-}
-
-// filterDevices bounds what pid 1 and all its children may open, from before
-// their first instruction. A machine without any filter is told by Status.
-func (i *instance) filterDevices() error {
-	confine := &i.spec.Sandbox.Confine
-	i.spec.Sandbox.DeviceGroup = nil
-	if confine.None || len(i.spec.Cgroup) == 0 {
-		return nil
-	}
-	elem := i.spec.Cgroup // and so what is executed beside pid 1's group, too
-	legacy, err := cgroup.AllowDevices(confine.DeviceRules(), elem...)
-	switch {
-	case errors.Is(err, cgroup.ErrNoDeviceFilter):
-		return i.update(func(s *Status) { s.NoDeviceFilter = err.Error() })
-	case err != nil:
-		return err
-	case legacy:
-		i.spec.Sandbox.DeviceGroup = elem
 	}
 	return nil
 }

@@ -115,7 +115,6 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	if spec.Hold != nil {
 		o.Hold = pass(spec.Hold)
 	}
-	o.Spec, o.Await = spec, spec.RaiseNet != nil
 	fault.Point("launch.claimed")
 	child, err := spawnSupervisor(spec, files)
 	fault.Point("launch.spawned")
@@ -123,7 +122,11 @@ func launch(ctx context.Context, spec Spec, viewer *os.File) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("cannot start supervisor: %w", err)
 	}
-	status, err := order(ctx, conn, child, o)
+	status := Status{}
+	if err = spec.filterDevices(ctx); err == nil { // while the program starts
+		o.Spec, o.Await = spec, spec.RaiseNet != nil
+		status, err = order(ctx, conn, child, o)
+	}
 	if err == nil {
 		// It outlives this process, usually; if not, it must not stay a zombie.
 		fault.Point("launch.answered")

@@ -38,6 +38,10 @@ func Begin(ctx context.Context, spec Spec, streams Streams) (*Handle, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := spec.filterDevices(ctx); err != nil {
+		defer unlock(lock)
+		return nil, errors.Join(err, sweep(spec.Dir, spec.Cgroup, 0))
+	}
 	if spec.RaiseNet != nil {
 		spec.Sandbox.Made = func(pid int) ([]string, error) { return raiseNet(spec.RaiseNet, pid, os.Getpid()) }
 	}

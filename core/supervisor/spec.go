@@ -38,6 +38,11 @@ type Spec struct {
 	// when missing and removed at the end. Empty is none. Without a cgroup2
 	// hierarchy it is ignored. Sandbox.Cgroup is set from it.
 	Cgroup []string `json:"cgroup,omitempty"`
+	// AttachDevices, if it is given, bounds the group to the devices that the
+	// instance may use, from before its first instruction; without, that is the
+	// caller's affair. NoDeviceFilter and Sandbox.DeviceGroup are set by it.
+	AttachDevices  cgroup.AttachDevices `json:"-"`
+	NoDeviceFilter string               `json:"no_device_filter,omitempty"`
 	// Limits bound the instance's own group; they need one.
 	Limits cgroup.Limits `json:"limits,omitzero"`
 	// Events is the path of the event log that is told of the start and, before
