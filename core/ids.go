@@ -10,8 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"golang.org/x/sys/unix"
-
+	"firmwared/core/dirlock"
 	"firmwared/core/registry"
 	"firmwared/core/sandbox"
 )
@@ -32,7 +31,7 @@ func (m *Manager) idsFile(id string) string { return filepath.Join(m.at.runtime(
 // gives the same one, if that still lies in the configured range. The caller
 // holds the instance exclusively, and its run-time directory exists.
 func (m *Manager) allocateIDs(id string) (*sandbox.IDs, error) {
-	unlock, err := lockIDs()
+	unlock, err := dirlock.Lock(idsDir)
 	if err != nil {
 		return nil, fmt.Errorf("cannot give out user ids: %w", err)
 	}
@@ -93,7 +92,7 @@ func (m *Manager) freeIDs(id string) {
 	if !registry.ReadRuntime(m.idsFile(id), &ids) {
 		return
 	}
-	unlock, err := lockIDs()
+	unlock, err := dirlock.Lock(idsDir)
 	if err != nil {
 		return // the link will lead nowhere
 	}
@@ -101,22 +100,4 @@ func (m *Manager) freeIDs(id string) {
 	if m.owns(id, &ids) {
 		_ = os.Remove(idsLink(ids.First))
 	}
-}
-
-func lockIDs() (unlock func(), err error) { return lockLinks(idsDir) }
-
-// lockLinks is held for as long as a few links take.
-func lockLinks(path string) (unlock func(), err error) {
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return nil, err
-	}
-	dir, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		dir.Close()
-		return nil, err
-	}
-	return func() { dir.Close() }, nil
 }

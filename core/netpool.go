@@ -17,6 +17,7 @@ import (
 	"slices"
 	"strings"
 
+	"firmwared/core/dirlock"
 	"firmwared/core/registry"
 )
 
@@ -41,7 +42,7 @@ func (m *Manager) allocateNet(inst *registry.Instance) (netip.Prefix, error) {
 	fail := func(err error) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("cannot give it a network: %w", err)
 	}
-	unlock, err := lockLinks(netsDir)
+	unlock, err := dirlock.Lock(netsDir)
 	if err != nil {
 		return fail(err)
 	}

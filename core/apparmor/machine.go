@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"firmwared/core/dirlock"
 )
 
 // machineDir is the one place where all state directories of this machine agree
@@ -31,20 +33,7 @@ func OwnName(id string) string { return prefix + id }
 var ErrInUse = errors.New("a process runs under it")
 
 // lockMachine is held while a profile and its link are brought to agree.
-func lockMachine() (unlock func(), err error) {
-	if err := os.MkdirAll(machineDir, 0o700); err != nil {
-		return nil, err
-	}
-	dir, err := os.Open(machineDir)
-	if err != nil {
-		return nil, err
-	}
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
-		dir.Close()
-		return nil, err
-	}
-	return func() { dir.Close() }, nil
-}
+func lockMachine() (unlock func(), err error) { return dirlock.Lock(machineDir) }
 
 func machineLink(name string) string { return filepath.Join(machineDir, name) }
 
