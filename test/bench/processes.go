@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -17,7 +18,7 @@ type process struct {
 }
 
 // descendants of this process that live. As it is a subreaper, all that a
-// command started and left is among them.
+// command started and left is among them. By pid.
 func descendants() (list []process) {
 	all := map[int]process{}
 	dirs, _ := filepath.Glob("/proc/[0-9]*")
@@ -45,6 +46,7 @@ func descendants() (list []process) {
 			}
 		}
 	}
+	slices.SortFunc(list, func(a, b process) int { return a.pid - b.pid })
 	return list
 }
 
