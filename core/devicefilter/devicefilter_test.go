@@ -32,7 +32,11 @@ func TestAttach(t *testing.T) {
 	any := cgroup.Device{Major: cgroup.AnyNumber, Minor: cgroup.AnyNumber, Access: "m"}
 	block := any
 	block.Block = true
-	if err := Attach([]cgroup.Device{{Major: 1, Minor: 3, Access: "rw"}, {Major: 1, Minor: 5, Access: "r"}, any, block}, group); err != nil {
+	list := []cgroup.Device{
+		{Major: 1, Minor: 3, Access: "rw"}, {Major: 1, Minor: 5, Access: "r"}, any, block, {Major: 1, Minor: 7, Access: "m"},
+		{Major: 5, Minor: cgroup.AnyNumber, Access: "wr"}, {Major: cgroup.AnyNumber, Minor: 8, Access: "r"},
+	}
+	if err := Attach(list, group); err != nil {
 		t.Fatal(err)
 	}
 	dir, err := group.Dir()
@@ -42,9 +46,10 @@ func TestAttach(t *testing.T) {
 	defer dir.Close()
 	cmd := exec.Command("/bin/sh", "-c", `exec 3>/dev/null;  try() { "$@" >&3 2>&3 && printf y || printf n; }
 		try head -c1 /dev/null; try sh -c 'echo >/dev/null'; try head -c1 /dev/zero; try sh -c 'echo >/dev/zero'
-		try head -c1 /dev/urandom; try head -c1 `+disk+`; try mknod `+disk+`2 b 8 0; try head -c1 `+disk+`2; rm -f `+disk+`2`)
+		try head -c1 /dev/urandom; try head -c1 /dev/random;
+		try head -c1 /dev/full; try test -c /dev/full; try sh -c 'exec 4<>/dev/ptmx'; try head -c1 `+disk+`; try mknod `+disk+`2 b 8 0; try head -c1 `+disk+`2; rm -f `+disk+`2`)
 	cmd.SysProcAttr = &syscall.SysProcAttr{UseCgroupFD: true, CgroupFD: int(dir.Fd())}
-	if have, err := cmd.Output(); err != nil || string(have) != "yyynnnyn" {
+	if have, err := cmd.Output(); err != nil || string(have) != "yyynnynyynyn" {
 		t.Errorf("%s, %v", have, err)
 	}
 }

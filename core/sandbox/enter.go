@@ -136,7 +136,7 @@ func (p *Process) enter(ctx context.Context, pidfd, pid int, spec *Spec) (_ *ent
 }
 
 func spawnEntry(spec *Spec, pidfd int, files []*os.File) (*os.Process, error) {
-	exe, err := sealedCopy(spec.program()) // the instance may look at it: not even a read-only way to the file
+	exe, err := guardedProgram(spec.program())
 	if err != nil {
 		return nil, err
 	}

@@ -35,8 +35,7 @@ func attack() {
 			pid = 2
 		}
 		proc := fmt.Sprintf("/proc/%d", pid)
-		exe, err := os.Readlink(proc + "/exe")
-		if err != nil || !strings.Contains(exe, "memfd:firmwared") {
+		if !isStage(proc) {
 			last, _ := os.ReadFile("/proc/loadavg")
 			fields := strings.Fields(string(last))
 			n, _ := strconv.Atoi(fields[len(fields)-1])
@@ -75,10 +74,28 @@ func loot(proc string) string {
 		}
 		exe.Close()
 	}
-	if exe, err := os.Readlink(proc + "/exe"); err != nil || !strings.Contains(exe, "memfd:firmwared") {
+	if exe, err := unix.Open(proc+"/exe", unix.O_PATH|unix.O_CLOEXEC, 0); err == nil {
+		writable := &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}
+		if err := unix.MountSetattr(exe, "", unix.AT_EMPTY_PATH, writable); err == nil {
+			got = append(got, "exe=made writable")
+		}
+		if tree, err := unix.OpenTree(exe, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH); err == nil {
+			got = append(got, "exe=cloned")
+			unix.Close(tree)
+		}
+		unix.Close(exe)
+	}
+	if !isStage(proc) {
 		return ""
 	}
 	return strings.Join(got, " ")
+}
+
+// isStage tells a process that is not yet the command: its program is none of the
+// firmware's.
+func isStage(proc string) bool {
+	exe, err := os.Readlink(proc + "/exe")
+	return err == nil && exe != "" && !strings.HasPrefix(exe, "/bin/")
 }
 
 func sum(t *testing.T, path string) [32]byte {

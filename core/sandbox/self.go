@@ -29,12 +29,17 @@ func CheckBuild(sender string) error {
 	return fmt.Errorf("firmwared is of build %s, firmwared-supervise of %s: install both from one build", sender, Build)
 }
 
-// guardedProgram is a program as the init stage runs it. A firmware whose first
-// program begins with "#!/proc/self/exe" has the stage's own program run again,
-// inside, and can hold it open from there; without a user namespace its root could
-// then write to the host's file (CVE-2019-5736). So the stage runs from a mount
-// that is read-only and that nobody can reach to change it, or else from a copy in
-// memory.
+// guardedProgram is a program as a stage runs it. A firmware whose first program
+// begins with "#!/proc/self/exe" has the stage's own program run again, inside, and
+// can hold it open from there; so can one that looks at a command that enters it.
+// Without a user namespace its root could then write to the host's file
+// (CVE-2019-5736). So a stage runs from a read-only mount that is in no mount
+// namespace, or else from a copy in memory.
+//
+// It must be closed before the stage is told anything. That dissolves the mount
+// (dissolve_on_fput, fs/namespace.c), and one that is dissolved can no more be made
+// writable by mount_setattr(2) or cloned; until then a descriptor of the program
+// would do for that.
 func guardedProgram(path string) (*os.File, error) {
 	file, err := readOnlyClone(path)
 	if err != nil { // a program of another mount namespace, or of a detached mount

@@ -134,8 +134,7 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	if err != nil {
 		return nil, stage("clone", "the init stage", err)
 	}
-	// The last use of a detached mount waits for an RCU grace period (namespace_unlock).
-	defer func() { go exe.Close() }()
+	defer exe.Close()
 	program := fmt.Sprintf("/proc/self/fd/%d", exe.Fd())
 	var child *os.Process
 	spawn := func() (err error) {
