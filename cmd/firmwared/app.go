@@ -43,10 +43,8 @@ func (s status) Error() string { return fmt.Sprintf("exit status %d", int(s)) }
 
 // run is main without the process: it returns the exit status.
 func run(args []string) int {
-	ctx, stop := untilSignal(context.Background())
-	defer stop()
 	app := newApp()
-	return exitStatus(app.RunContext(ctx, permute(app, args)))
+	return exitStatus(app.RunContext(untilSignal(context.Background()), permute(app, args)))
 }
 
 func exitStatus(err error) int {

@@ -63,8 +63,7 @@ func execIn(c *cli.Context) error {
 		return ours(err)
 	}
 	streams := supervisor.ExecOptions{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, DetachKeys: detachKeys}
-	forward, stop := catchSignals()
-	defer stop()
+	forward := catchSignals()
 	command, err := m.Exec(c.Context, inst, o, streams)
 	if err != nil {
 		return ours(err)

@@ -84,8 +84,7 @@ var notForwarded = []syscall.Signal{unix.SIGKILL, unix.SIGSTOP, unix.SIGCHLD, un
 
 // piped runs pid 1 with plain pipes and passes signals on to it.
 func piped(ctx context.Context, m *core.Manager, inst *registry.Instance, o core.StartOptions) (*supervisor.Exit, error) {
-	forward, stop := catchSignals()
-	defer stop()
+	forward := catchSignals()
 	run, err := m.Begin(ctx, inst, o, supervisor.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr})
 	if err != nil {
 		return nil, err
@@ -96,8 +95,9 @@ func piped(ctx context.Context, m *core.Manager, inst *registry.Instance, o core
 }
 
 // catchSignals keeps those that are to be passed on; forward does so for as long
-// as the process lives.
-func catchSignals() (forward func(send func(syscall.Signal) error), stop func()) {
+// as the process lives. They are caught until then, too: to let go of one costs as
+// much as to catch it, a change of threads, and nobody is waiting for it.
+func catchSignals() (forward func(send func(syscall.Signal) error)) {
 	signals := make(chan os.Signal, 64)
 	for n := syscall.Signal(1); n < 65; n++ {
 		// The runtime has uses of its own for some, and faults are no messages.
@@ -105,12 +105,11 @@ func catchSignals() (forward func(send func(syscall.Signal) error), stop func())
 			signal.Notify(signals, n)
 		}
 	}
-	forward = func(send func(syscall.Signal) error) {
+	return func(send func(syscall.Signal) error) {
 		for sig := range signals {
 			_ = send(sig.(syscall.Signal))
 		}
 	}
-	return forward, func() { signal.Stop(signals) }
 }
 
 func isFault(n syscall.Signal) bool {

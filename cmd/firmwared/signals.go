@@ -23,21 +23,14 @@ func (s *signalled) Error() string {
 func (s *signalled) status() int { return 128 + int(s.Signal) }
 
 // untilSignal is a context that the user's signals end, with a *signalled as the
-// cause.
-func untilSignal(parent context.Context) (context.Context, func()) {
+// cause. They are caught for as long as the process lives.
+func untilSignal(parent context.Context) context.Context {
 	ctx, cancel := context.WithCancelCause(parent)
 	got := make(chan os.Signal, 1)
 	signal.Notify(got, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
-		select {
-		case sig := <-got:
-			number, _ := sig.(syscall.Signal)
-			cancel(&signalled{number})
-		case <-ctx.Done():
-		}
+		number, _ := (<-got).(syscall.Signal)
+		cancel(&signalled{number})
 	}()
-	return ctx, func() {
-		signal.Stop(got)
-		cancel(nil)
-	}
+	return ctx
 }
