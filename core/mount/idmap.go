@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -23,30 +24,38 @@ type IDRange struct{ Inside, Outside, Count uint32 }
 type IDMap struct{ ns *os.File }
 
 // NewIDMap needs root. The kernel takes a map in the form of a user namespace
-// only (mount_setattr(2)), and that only from a process in it: this program,
-// stopped before its first instruction.
+// only (mount_setattr(2)), and lets go of one that no process is in: so there is a
+// process for as long as it takes to open it.
 func NewIDMap(ranges ...IDRange) (*IDMap, error) {
-	var maps []syscall.SysProcIDMap
+	var table strings.Builder
 	for _, r := range ranges {
-		maps = append(maps, syscall.SysProcIDMap{ContainerID: int(r.Inside), HostID: int(r.Outside), Size: int(r.Count)})
+		fmt.Fprintf(&table, "%d %d %d\n", r.Inside, r.Outside, r.Count)
 	}
-	child, err := os.StartProcess("/proc/self/exe", []string{"firmwared", "idmap"}, &os.ProcAttr{
-		Env: []string{},
-		Sys: &syscall.SysProcAttr{
-			Cloneflags: unix.CLONE_NEWUSER, UidMappings: maps, GidMappings: maps,
-			Ptrace: true, Pdeathsig: unix.SIGKILL,
-		},
-	})
+	keeper, err := startKeeper()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a user namespace: %w", err)
 	}
-	ns, err := os.Open(fmt.Sprintf("/proc/%d/ns/user", child.Pid))
-	_ = child.Kill()
-	_, _ = child.Wait()
+	defer endKeeper(keeper)
+	proc := fmt.Sprintf("/proc/%d/", keeper.Pid)
+	for _, file := range []string{"uid_map", "gid_map"} {
+		if err := os.WriteFile(proc+file, []byte(table.String()), 0); err != nil {
+			return nil, fmt.Errorf("cannot make a user namespace: %w", err)
+		}
+	}
+	ns, err := os.Open(proc + "ns/user")
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a user namespace: %w", err)
 	}
 	return &IDMap{ns}, nil
+}
+
+// keeperByFork is startKeeper with what Go has: this program, stopped before its
+// first instruction.
+func keeperByFork() (*os.Process, error) {
+	return os.StartProcess("/proc/self/exe", []string{"firmwared", "idmap"}, &os.ProcAttr{
+		Env: []string{},
+		Sys: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWUSER, Ptrace: true, Pdeathsig: unix.SIGKILL},
+	})
 }
 
 // Close lets go of the map.

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mount
+
+import (
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A keeper keeps nothing of its parent open, and dies with the thread that made it.
+func TestKeeperHoldsNothing(t *testing.T) {
+	started := make(chan *os.Process)
+	end := make(chan struct{})
+	go func() { // on a thread of its own, which ends with it
+		keeper, err := startKeeper()
+		if err != nil {
+			t.Error(err)
+		}
+		started <- keeper
+		<-end
+	}()
+	keeper := <-started
+	if keeper == nil {
+		t.FailNow()
+	}
+	open := -1
+	for limit := time.Now().Add(5 * time.Second); open != 0 && time.Now().Before(limit); time.Sleep(time.Millisecond) {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", keeper.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = len(entries)
+	}
+	if open != 0 {
+		t.Errorf("%d descriptors are open", open)
+	}
+	close(end)
+	begin := time.Now()
+	if state, err := keeper.Wait(); err != nil || state.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
+		t.Errorf("%v, %v after %v", state, err, time.Since(begin))
+	}
+}
