@@ -12,8 +12,8 @@ import (
 func cloneKeeper(flags uintptr) (pid int)
 
 // startKeeper starts a process in a user namespace of its own that does nothing.
-// It shares the memory of this one, and so costs a fifth of what keeperByFork does:
-// that one copies the page tables, and this process then copies each page that it
+// It shares the memory of this one. One made by a plain fork, as keeperByFork makes
+// it, has a copy of the page tables, and this process then copies each page that it
 // writes to. Only assembly can do without a stack; hence one architecture.
 func startKeeper() (*os.Process, error) {
 	runtime.LockOSThread() // its end would be the keeper's

@@ -5,6 +5,7 @@ package mount
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -16,14 +17,23 @@ import (
 func TestKeeperHoldsNothing(t *testing.T) {
 	started := make(chan *os.Process)
 	end := make(chan struct{})
-	go func() { // on a thread of its own, which ends with it
+	var run func()
+	run = func() {
+		// A thread ends with the goroutine that is locked to it, the main one excepted.
+		runtime.LockOSThread()
+		if unix.Gettid() == os.Getpid() {
+			go run()
+			<-end
+			return
+		}
 		keeper, err := startKeeper()
 		if err != nil {
 			t.Error(err)
 		}
 		started <- keeper
 		<-end
-	}()
+	}
+	go run()
 	keeper := <-started
 	if keeper == nil {
 		t.FailNow()
