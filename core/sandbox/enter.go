@@ -140,7 +140,7 @@ func spawnEntry(spec *Spec, pidfd int, files []*os.File) (*os.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer exe.Close()
+	defer exe.Close() // so before the stage has its order
 	fd, err := unix.FcntlInt(uintptr(pidfd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		return nil, err

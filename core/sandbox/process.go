@@ -57,6 +57,9 @@ type Process struct {
 	// ready for as long as the instance holds none, which inits do at times.
 	peer *os.File
 
+	// guard is what the init stage runs from, until that has its order.
+	guard *os.File
+
 	// child and watching are for one that is watched by Watch.
 	child    *os.Process
 	watching sync.Once
@@ -92,6 +95,7 @@ func (p *Process) EndConsole() {
 // its console: call Wait first.
 func (p *Process) Close() {
 	p.EndConsole()
+	p.closeGuard()
 	for _, f := range []*os.File{p.Console, p.Stdin, p.Stdout, p.Stderr} {
 		if f != nil {
 			f.Close()
@@ -102,6 +106,13 @@ func (p *Process) Close() {
 	if p.PidFD >= 0 {
 		unix.Close(p.PidFD)
 		p.PidFD = -1
+	}
+}
+
+func (p *Process) closeGuard() {
+	if p.guard != nil {
+		p.guard.Close()
+		p.guard = nil
 	}
 }
 

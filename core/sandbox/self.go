@@ -36,7 +36,8 @@ func CheckBuild(sender string) error {
 // (CVE-2019-5736). So a stage runs from a read-only mount that is in no mount
 // namespace, or else from a copy in memory.
 //
-// It must be closed before the stage is told anything. That dissolves the mount
+// It must be closed before a program of the instance runs in the stage's place, or a
+// process that the instance can name is forked. That dissolves the mount
 // (dissolve_on_fput, fs/namespace.c), and one that is dissolved can no more be made
 // writable by mount_setattr(2) or cloned; until then a descriptor of the program
 // would do for that.

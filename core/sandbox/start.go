@@ -130,12 +130,11 @@ func (p *Process) clone(spec *Spec, files []*os.File) (*os.Process, error) {
 	if spec.Net != NetHost {
 		attr.Cloneflags |= unix.CLONE_NEWNET
 	}
-	exe, err := guardedProgram(spec.program())
-	if err != nil {
+	var err error
+	if p.guard, err = guardedProgram(spec.program()); err != nil {
 		return nil, stage("clone", "the init stage", err)
 	}
-	defer exe.Close()
-	program := fmt.Sprintf("/proc/self/fd/%d", exe.Fd())
+	program := fmt.Sprintf("/proc/self/fd/%d", p.guard.Fd())
 	var child *os.Process
 	spawn := func() (err error) {
 		child, err = spawn(program, spec.Cgroup, attr, []string{os.Args[0], InitArg}, nil, files)
@@ -247,6 +246,7 @@ func (p *Process) prepare(ctx context.Context, order stageOrder, child *os.Proce
 	if err := sendOrder(reader.conn, order); err != nil {
 		return stage("start", "the init stage", err)
 	}
+	p.closeGuard() // while the stage works, and before it is told to go on
 	ready := false
 	for {
 		message, err := reader.next()
