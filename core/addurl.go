@@ -9,15 +9,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
 	"firmwared/core/fault"
 	"firmwared/core/registry"
+	"firmwared/core/word"
 )
 
-var sha256Form = regexp.MustCompile(`^[0-9a-fA-F]{64}$`)
+var sha256Form = word.Form{First: "0-9a-fA-F", Rest: "0-9a-fA-F", Min: 64, Max: 64}
 
 // addURL fetches an image and registers it: fetched, checked as it came (checksum,
 // signature), and only then unpacked and shown to the hooks that mount. It belongs to

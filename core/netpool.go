@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -112,9 +111,12 @@ type hostNetwork struct {
 	name string
 }
 
-// ours are names that only instances' interfaces and bridges have: the links say
+// ours tells names that only instances' interfaces and bridges have: the links say
 // what they use.
-var ours = regexp.MustCompile(`^(fw[0-9a-f]{12}|fwb-.*)$`)
+func ours(name string) bool {
+	rest, ok := strings.CutPrefix(name, "fw")
+	return ok && (objectID.MatchString(rest) || strings.HasPrefix(rest, "b-"))
+}
 
 // hostNetworks lists what the interfaces have, and the routes to parts of the pool.
 // A wider route, as the default one, goes on for the rest.
@@ -124,7 +126,7 @@ func hostNetworks(pool netip.Prefix) (all []hostNetwork, err error) {
 		return nil, err
 	}
 	for _, i := range interfaces {
-		if ours.MatchString(i.Name) {
+		if ours(i.Name) {
 			continue // each one's addresses would be looked for among all that there are
 		}
 		addresses, _ := i.Addrs()
@@ -143,7 +145,7 @@ func hostNetworks(pool netip.Prefix) (all []hostNetwork, err error) {
 	}
 	defer table.Close()
 	for lines := bufio.NewScanner(table); lines.Scan(); {
-		if p, name, ok := parseRoute(lines.Text()); ok && p.Bits() > pool.Bits() && !ours.MatchString(name) {
+		if p, name, ok := parseRoute(lines.Text()); ok && p.Bits() > pool.Bits() && !ours(name) {
 			all = append(all, hostNetwork{p, "route to " + p.String()})
 		}
 	}

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"regexp"
 	"slices"
 	"strings"
 
 	"firmwared/core/hook"
+	"firmwared/core/word"
 )
 
 // remote is what a URL names. Only hooks know what a scheme means.
@@ -21,19 +21,22 @@ type remote struct {
 	shown  string // for messages and records: without a password
 }
 
-var urlForm = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9+.-]*)(://.*)$`)
+var schemeForm = word.Form{First: "A-Za-z", Rest: "A-Za-z0-9+.-"}
 
 // IsURL tells a URL from a path; one that begins like that can be written with ./
 // in front.
-func IsURL(text string) bool { return urlForm.MatchString(text) }
+func IsURL(text string) bool {
+	scheme, _, found := strings.Cut(text, "://")
+	return found && schemeForm.MatchString(scheme)
+}
 
 func parseURL(text string) (remote, error) {
-	parts := urlForm.FindStringSubmatch(text)
-	if parts == nil {
+	if !IsURL(text) {
 		return remote{}, fmt.Errorf("%q is no URL", text)
 	}
-	scheme := strings.ToLower(parts[1])
-	u := remote{raw: scheme + parts[2], scheme: scheme}
+	scheme, rest, _ := strings.Cut(text, "://")
+	scheme = strings.ToLower(scheme)
+	u := remote{raw: scheme + "://" + rest, scheme: scheme}
 	parsed, err := url.Parse(u.raw)
 	var reason *url.Error
 	if errors.As(err, &reason) {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 // Network is what a hook said on stdout when it configured a network: what it decided itself. The zero value is: nothing.
@@ -23,7 +24,10 @@ type Network struct {
 // maxReach bounds what one instance can publish.
 const maxReach = 256
 
-var reachPattern = regexp.MustCompile(`^(.+):([0-9]{1,5})->([0-9]{1,5})(/tcp|/udp)?$`)
+// reachPattern is compiled when it is needed: most commands never do.
+var reachPattern = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^(.+):([0-9]{1,5})->([0-9]{1,5})(/tcp|/udp)?$`)
+})
 
 // ParseNetwork reads the output of the action configure. Lines that are not KEY=VALUE, and keys that it does not know,
 // are left out. A later line of a key wins; of reach, each counts.
@@ -71,7 +75,7 @@ func isAddress(text string) bool {
 
 func checkReach(value string) string {
 	bad := fmt.Sprintf("is %q, not HOST:PORT->PORT", clip(value, 60))
-	m := reachPattern.FindStringSubmatch(value)
+	m := reachPattern().FindStringSubmatch(value)
 	if m == nil {
 		return bad
 	}
