@@ -50,6 +50,13 @@ func (b *bench) enter() error {
 	if err := os.MkdirAll("/run/lock", 0o755); err != nil {
 		return err
 	}
+	// As installed, and as the neighbours: state on a disk, run-time files in /run.
+	for _, root := range roots {
+		text := fmt.Sprintf("state_dir = %q\nrun_dir = %q\n", b.path(root), filepath.Join("/run", b.token, root))
+		if err := os.WriteFile(b.config(root), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
 	if err := b.oneTree(); err != nil {
 		return err
 	}

@@ -194,8 +194,10 @@ func (b *bench) path(parts ...string) string {
 
 // fw is a command line of firmwared on one of the bench's state roots.
 func (b *bench) fw(root string, args ...string) []string {
-	return append([]string{b.program, "--root", b.path(root)}, args...)
+	return append([]string{b.program, "--config", b.config(root)}, args...)
 }
+
+func (b *bench) config(root string) string { return b.path(root + ".toml") }
 
 func (b *bench) floor(args ...string) []string {
 	return append([]string{filepath.Join(b.tools, "floor")}, args...)
