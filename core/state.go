@@ -5,11 +5,8 @@ package core
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -17,6 +14,7 @@ import (
 
 	"firmwared/core/registry"
 	"firmwared/core/sandbox"
+	"firmwared/core/spread"
 	"firmwared/core/supervisor"
 )
 
@@ -68,6 +66,22 @@ func (m *Manager) status(id string) supervisor.Status {
 
 // Info looks at an instance. It takes no lock and waits for nobody.
 func (m *Manager) Info(inst *registry.Instance, firmwareName string) InstanceInfo {
+	info := m.brief(inst, firmwareName)
+	if w, found := m.readWalls(inst.ID); found {
+		info.Walls, info.Profile = w.Confinement, w.Profile
+		if w.IDs != nil {
+			first := int(w.IDs.First)
+			info.FirstID = &first
+		}
+	}
+	if info.PID != nil {
+		info.Addresses = append(info.Addresses, m.addresses(inst.ID)...)
+	}
+	return info
+}
+
+// brief is Info without the walls and the addresses, each of which is a file more to read.
+func (m *Manager) brief(inst *registry.Instance, firmwareName string) InstanceInfo {
 	info := InstanceInfo{
 		ID: inst.ID, Name: inst.Name, Firmware: firmwareName, FirmwareID: inst.Firmware,
 		Workspace: m.at.workspace(inst.ID), Created: inst.Created, UnionHook: inst.Union,
@@ -75,13 +89,6 @@ func (m *Manager) Info(inst *registry.Instance, firmwareName string) InstanceInf
 	}
 	if info.Properties == nil {
 		info.Properties = map[string][]string{}
-	}
-	if w, found := m.readWalls(inst.ID); found {
-		info.Walls, info.Profile = w.Confinement, w.Profile
-		if w.IDs != nil {
-			first := int(w.IDs.First)
-			info.FirstID = &first
-		}
 	}
 	st := m.status(inst.ID)
 	switch {
@@ -96,7 +103,6 @@ func (m *Manager) Info(inst *registry.Instance, firmwareName string) InstanceInf
 	}
 	if st.Alive() && st.PID > 0 {
 		info.PID = &st.PID
-		info.Addresses = append(info.Addresses, m.addresses(inst.ID)...)
 	}
 	if !st.StartedAt.IsZero() {
 		info.Started = &st.StartedAt
@@ -129,9 +135,18 @@ func exitReason(e supervisor.Exit) string {
 	return reason
 }
 
+// Instances are the records of all instances, in the order of names. Broken ones are
+// named in the error beside the others.
+func (m *Manager) Instances() ([]*registry.Instance, error) { return m.store.Instances.All() }
+
 // List looks at every instance, in the order of names. Broken records are named
 // in the error beside the others.
-func (m *Manager) List() ([]InstanceInfo, error) {
+func (m *Manager) List() ([]InstanceInfo, error) { return m.list(m.Info) }
+
+// ListBrief is List without walls, profiles, first ids and addresses.
+func (m *Manager) ListBrief() ([]InstanceInfo, error) { return m.list(m.brief) }
+
+func (m *Manager) list(look func(inst *registry.Instance, firmwareName string) InstanceInfo) ([]InstanceInfo, error) {
 	all, broken := m.store.Instances.All()
 	firmwares, brokenFirmwares := m.store.Firmwares.All()
 	names := map[string]string{}
@@ -139,18 +154,7 @@ func (m *Manager) List() ([]InstanceInfo, error) {
 		names[fw.ID] = fw.Name
 	}
 	infos := make([]InstanceInfo, len(all))
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), 1+len(all)/20) {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for i := int(next.Add(1)) - 1; i < len(all); i = int(next.Add(1)) - 1 {
-				infos[i] = m.Info(all[i], names[all[i].Firmware])
-			}
-		}()
-	}
-	wg.Wait()
+	spread.Over(len(all), func(i int) { infos[i] = look(all[i], names[all[i].Firmware]) })
 	return infos, errors.Join(broken, brokenFirmwares)
 }
 

@@ -30,10 +30,11 @@ func listCommand() *cli.Command {
 			if err != nil {
 				return err
 			}
-			infos, broken := m.List()
 			if c.Bool("json") {
+				infos, broken := m.List()
 				return errors.Join(printJSON(infos), broken)
 			}
+			infos, broken := m.ListBrief()
 			var rows [][]string
 			for _, i := range infos {
 				rows = append(rows, []string{i.ID, i.Name, string(i.State), i.Firmware, pointer(i.PID), pointer(i.ExitCode)})

@@ -85,10 +85,10 @@ func stats(c *cli.Context) error {
 func named(m *core.Manager, keys []string) (found []*registry.Instance, err error) {
 	var errs []error
 	if len(keys) == 0 {
-		infos, err := m.List()
+		all, err := m.Instances()
 		errs = append(errs, err)
-		for _, info := range infos {
-			keys = append(keys, info.ID)
+		for _, inst := range all {
+			keys = append(keys, inst.ID)
 		}
 	}
 	for _, key := range keys {

@@ -17,9 +17,9 @@ import (
 
 func completeInstances(c *cli.Context) {
 	complete(c, func(m *core.Manager) {
-		infos, _ := m.List()
-		for _, info := range infos {
-			fmt.Println(info.Name)
+		all, _ := m.Instances()
+		for _, inst := range all {
+			fmt.Println(inst.Name)
 		}
 	})
 }

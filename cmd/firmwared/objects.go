@@ -68,9 +68,9 @@ func instancesOf(c *cli.Context, m *core.Manager, keys []string) ([]*registry.In
 		return nil, err
 	}
 	if c.Bool("all") {
-		infos, err := m.List()
-		for _, info := range infos {
-			keys = append(keys, info.ID)
+		all, err := m.Instances()
+		for _, inst := range all {
+			keys = append(keys, inst.ID)
 		}
 		if err != nil {
 			notice("warning: " + err.Error())

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"firmwared/core/smallfile"
+	"firmwared/core/spread"
 	"firmwared/core/word"
 )
 
@@ -210,16 +211,15 @@ func (t Table[T, P]) All() ([]P, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot list %s records: %w", t.kind, err)
 	}
+	ids := idsOf(entries)
+	read := make([]P, len(ids))
+	failed := make([]error, len(ids))
+	spread.Over(len(ids), func(i int) { read[i], failed[i] = t.Load(ids[i]) })
 	var all []P
 	var broken []error
-	for _, entry := range entries {
-		id, isRecord := strings.CutSuffix(entry.Name(), ".json")
-		if !isRecord || !validID.MatchString(id) {
-			continue
-		}
-		r, err := t.Load(id)
+	for i, r := range read {
 		var gone *NotFoundError
-		switch {
+		switch err := failed[i]; {
 		case errors.As(err, &gone): // dropped meanwhile
 		case err != nil:
 			broken = append(broken, err)
@@ -233,6 +233,16 @@ func (t Table[T, P]) All() ([]P, error) {
 		return a < b
 	})
 	return all, errors.Join(broken...)
+}
+
+// idsOf are those that a directory of records has a file of.
+func idsOf(entries []os.DirEntry) (ids []string) {
+	for _, entry := range entries {
+		if id, isRecord := strings.CutSuffix(entry.Name(), ".json"); isRecord && validID.MatchString(id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Find returns the record with this name, id or unique prefix of an id, in this
@@ -275,11 +285,7 @@ func (t Table[T, P]) Find(key string) (P, error) {
 // start of one among hundreds of instances would take twice as long otherwise.
 func (t Table[T, P]) named(name string) P {
 	entries, _ := os.ReadDir(t.dir)
-	for _, entry := range entries {
-		id, isRecord := strings.CutSuffix(entry.Name(), ".json")
-		if !isRecord || !validID.MatchString(id) {
-			continue
-		}
+	for _, id := range idsOf(entries) {
 		data, err := t.read(id)
 		if err != nil || !bytes.Contains(data, []byte(strconv.Quote(name))) {
 			continue
