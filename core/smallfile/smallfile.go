@@ -4,6 +4,7 @@
 package smallfile
 
 import (
+	"bytes"
 	"errors"
 	"io/fs"
 
@@ -18,14 +19,15 @@ func Read(path string) ([]byte, error) {
 		return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 	}
 	defer unix.Close(fd)
-	data := make([]byte, 0, 1024)
+	var most [1024]byte // on the stack: what is read of hundreds would else be mostly room
+	data := most[:0]
 	for {
 		n, err := retry(func() (int, error) { return unix.Read(fd, data[len(data):cap(data)]) })
 		if err != nil {
 			return nil, &fs.PathError{Op: "read", Path: path, Err: err}
 		}
 		if n == 0 {
-			return data, nil
+			return bytes.Clone(data), nil
 		}
 		if data = data[:len(data)+n]; len(data) == cap(data) {
 			data = append(data, 0)[:len(data)]
