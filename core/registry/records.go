@@ -13,6 +13,7 @@ import (
 	"sort"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"firmwared/core/smallfile"
@@ -285,18 +286,23 @@ func (t Table[T, P]) Find(key string) (P, error) {
 // start of one among hundreds of instances would take twice as long otherwise.
 func (t Table[T, P]) named(name string) P {
 	entries, _ := os.ReadDir(t.dir)
-	for _, id := range idsOf(entries) {
-		data, err := t.read(id)
-		if err != nil || !bytes.Contains(data, []byte(strconv.Quote(name))) {
-			continue
+	ids, quoted := idsOf(entries), []byte(strconv.Quote(name))
+	var found atomic.Pointer[T]
+	spread.Over(len(ids), func(i int) {
+		if found.Load() != nil {
+			return
 		}
-		if r, err := decode[T, P](data, id); err == nil {
+		data, err := t.read(ids[i])
+		if err != nil || !bytes.Contains(data, quoted) {
+			return
+		}
+		if r, err := decode[T, P](data, ids[i]); err == nil {
 			if _, has := r.key(); has == name {
-				return r
+				found.Store((*T)(r))
 			}
 		}
-	}
-	return nil
+	})
+	return P(found.Load())
 }
 
 func isNotFound(err error) bool {
