@@ -105,6 +105,9 @@ func TestAbsentGroupIsEmpty(t *testing.T) {
 	if p, err := g.Populated(); err != nil || p {
 		t.Error(p, err)
 	}
+	if other, err := g.HasOther(1); err != nil || other {
+		t.Error(other, err)
+	}
 	for name, f := range map[string]func() error{"Kill": g.Kill, "Remove": g.Remove,
 		"WaitEmpty": func() error { return g.WaitEmpty(shortly(t)) }, "Signal": func() error { return g.Signal(syscall.SIGTERM) }} {
 		if err := f(); err != nil {
@@ -197,6 +200,32 @@ func TestWaitEmptyWakes(t *testing.T) {
 	}
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestHasOther(t *testing.T) {
+	g := testGroup(t)
+	is := func(want bool, pid int, when string) {
+		t.Helper()
+		if other, err := g.HasOther(pid); err != nil || other != want {
+			t.Errorf("%s: %v, %v", when, other, err)
+		}
+	}
+	is(false, 1, "an empty group")
+	first := spawn(t, g, "echo ready; exec sleep 100").Process.Pid
+	is(false, first, "that process alone")
+	is(true, 1, "another process alone")
+	for range 20 {
+		spawn(t, g, "echo ready; exec sleep 100")
+	}
+	is(true, first, "many others")
+}
+
+func TestOthersParse(t *testing.T) {
+	for list, want := range map[string]bool{"": false, "12\n": false, "12\n3": false, "12\n3\n": true, "1\n": true, "123\n12\n": true, "12": false} {
+		if got := others(list, 12); got != want {
+			t.Errorf("%q gave %v", list, got)
+		}
 	}
 }
 

@@ -52,6 +52,37 @@ func (g *Group) Procs() ([]int, error) {
 	return pids, nil
 }
 
+// HasOther tells whether a process other than pid is in the group itself. The kernel makes up no more of the list than
+// is asked for, so that this costs the same however many there are.
+func (g *Group) HasOther(pid int) (bool, error) {
+	if err := g.check(); err != nil {
+		return false, err
+	}
+	fd, err := unix.Open(g.dir+"/cgroup.procs", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err == nil {
+		defer unix.Close(fd)
+		var first [64]byte // several whole lines
+		var n int
+		if n, err = unix.Read(fd, first[:]); err == nil {
+			return others(string(first[:n]), pid), nil
+		}
+	}
+	if gone(err) {
+		return false, nil
+	}
+	return false, fmt.Errorf("cannot list processes of cgroup: %w", err)
+}
+
+// others tells whether the beginning of a list has a whole line that is not pid.
+func others(list string, pid int) bool {
+	for line := range strings.Lines(list) {
+		if number, whole := strings.CutSuffix(line, "\n"); whole && number != strconv.Itoa(pid) {
+			return true
+		}
+	}
+	return false
+}
+
 // Enter puts a process with its threads into the group, which must exist.
 func (g *Group) Enter(pid int) error {
 	if err := g.check(); err != nil {

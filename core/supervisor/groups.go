@@ -164,8 +164,7 @@ func dropSupervisors(elem []string, ended int) {
 		if err := os.Remove(group.Path()); !errors.Is(err, unix.EBUSY) {
 			return
 		}
-		pids, err := group.Procs()
-		if err != nil || slices.ContainsFunc(pids, func(pid int) bool { return pid != ended }) {
+		if others, err := group.HasOther(ended); others || err != nil {
 			return
 		}
 		time.Sleep(2 * time.Millisecond)
