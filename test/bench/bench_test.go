@@ -152,3 +152,15 @@ func testBench() *bench {
 	b.rng = newRandom(1)
 	return b
 }
+
+func TestLegacyCPU(t *testing.T) {
+	for table, want := range map[string]string{
+		"0::/\n": "", "": "",
+		"3:cpuset:/\n2:cpuacct:/\n1:cpu:/\n0::/a\n":        "cpu",
+		"4:memory:/x\n2:cpu,cpuacct:/user:1\n0::/user:1\n": "cpu,cpuacct",
+	} {
+		if got := legacyCPU(table); got != want {
+			t.Errorf("%q gave %q", table, got)
+		}
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -74,11 +75,50 @@ func (b *bench) oneTree() error {
 		if err := unix.Mount("cgroup2", cgroupRoot, "cgroup2", 0, ""); err != nil {
 			return fmt.Errorf("cannot mount cgroups of version 2: %w", err)
 		}
+		if err := showCPU(); err != nil {
+			return err
+		}
 	}
 	if err := os.Mkdir(b.cgroup(), 0o755); err != nil {
 		return err
 	}
 	return joinCgroup(b.cgroup())
+}
+
+// showCPU mounts the version 1 tree that has the controller cpu, where nobody else looks
+// for one. Each Go program (firmwared, runc, podman) reads the mount table at its start
+// until it has found the tree of that controller: on a machine with one tree that is
+// one of the first mounts. If it were mounted nowhere each would read the table to its
+// end, which grows with each instance.
+func showCPU() error {
+	table, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return err
+	}
+	controllers := legacyCPU(string(table))
+	if controllers == "" {
+		return nil
+	}
+	const point = "/run/cgroup-cpu"
+	if err := os.Mkdir(point, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount("cgroup", point, "cgroup", 0, controllers); err != nil {
+		return fmt.Errorf("cannot mount the cgroups of version 1 with %s: %w", controllers, err)
+	}
+	return nil
+}
+
+// legacyCPU is the controllers of the version 1 tree that has cpu, as
+// /proc/PID/cgroup tells them, or "".
+func legacyCPU(table string) string {
+	for line := range strings.Lines(table) {
+		words := strings.SplitN(line, ":", 3)
+		if len(words) == 3 && slices.Contains(strings.Split(words[1], ","), "cpu") {
+			return words[1]
+		}
+	}
+	return ""
 }
 
 func (b *bench) cgroup() string { return filepath.Join(cgroupRoot, b.token) }
