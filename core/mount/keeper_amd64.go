@@ -14,7 +14,8 @@ func cloneKeeper(flags uintptr) (pid int)
 // startKeeper starts a process in a user namespace of its own that does nothing.
 // It shares the memory of this one. One made by a plain fork, as keeperByFork makes
 // it, has a copy of the page tables, and this process then copies each page that it
-// writes to. Only assembly can do without a stack; hence one architecture.
+// writes to. It shares the descriptors, too, until it gives them up: what another
+// goroutine closes meanwhile is closed. Only assembly can do without a stack; hence one architecture.
 func startKeeper() (*os.Process, error) {
 	runtime.LockOSThread() // its end would be the keeper's
 	var all, old unix.Sigset_t
@@ -26,7 +27,7 @@ func startKeeper() (*os.Process, error) {
 		runtime.UnlockOSThread()
 		return nil, err
 	}
-	pid := cloneKeeper(unix.CLONE_VM | unix.CLONE_NEWUSER | uintptr(unix.SIGCHLD))
+	pid := cloneKeeper(unix.CLONE_VM | unix.CLONE_FILES | unix.CLONE_NEWUSER | uintptr(unix.SIGCHLD))
 	_ = unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
 	if pid < 0 {
 		runtime.UnlockOSThread()

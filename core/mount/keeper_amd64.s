@@ -28,7 +28,7 @@ child:
 	// Locks are held by descriptors, and nobody's for longer than their owner lives.
 	XORL DI, DI
 	MOVL $0xffffffff, SI
-	XORL DX, DX
+	MOVL $2, DX // CLOSE_RANGE_UNSHARE
 	MOVL $436, AX // close_range
 	SYSCALL
 	// Should the parent have died before the first call, this is what ends it.

@@ -55,3 +55,26 @@ func TestKeeperHoldsNothing(t *testing.T) {
 		t.Errorf("%v, %v after %v", state, err, time.Since(begin))
 	}
 }
+
+// What is closed here is closed, also when a keeper was made meanwhile: a detached mount
+// that it held would keep a layer from being unmounted.
+func TestKeeperSharesDescriptors(t *testing.T) {
+	for range 200 {
+		var pipe [2]int
+		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		keeper, err := startKeeper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(pipe[1])
+		fds := []unix.PollFd{{Fd: int32(pipe[0])}}
+		_, err = unix.Poll(fds, 0)
+		endKeeper(keeper)
+		unix.Close(pipe[0])
+		if err != nil || fds[0].Revents&unix.POLLHUP == 0 {
+			t.Fatalf("the other end is still open (%v)", err)
+		}
+	}
+}
