@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +52,29 @@ func TestFind(t *testing.T) {
 		if _, err := s.Instances.Find(key); !errors.As(err, &missing) {
 			t.Errorf("Find(%q): %v", key, err)
 		}
+	}
+}
+
+// As many as are read by several goroutines.
+func TestFindAmongMany(t *testing.T) {
+	s := open(t)
+	const count = 100
+	for i := range count {
+		save(t, s, fmt.Sprintf("%012x", i), fmt.Sprintf("box%d", count-i))
+	}
+	for i := range count {
+		name := fmt.Sprintf("box%d", count-i)
+		if got, err := s.Instances.Find(name); err != nil || got.Name != name || got.ID != fmt.Sprintf("%012x", i) {
+			t.Errorf("Find(%q) = %v, %v", name, got, err)
+		}
+	}
+	var missing *NotFoundError
+	if _, err := s.Instances.Find("box"); !errors.As(err, &missing) {
+		t.Errorf("Find of none: %v", err)
+	}
+	all, err := s.Instances.All()
+	if err != nil || len(all) != count || !slices.IsSortedFunc(all, func(a, b *Instance) int { return strings.Compare(a.Name, b.Name) }) {
+		t.Errorf("%d of %d, sorted by name? %v", len(all), count, err)
 	}
 }
 
