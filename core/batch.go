@@ -64,17 +64,21 @@ func each(ctx context.Context, m *Manager, n int, progress func(done, total int6
 			progress(int64(ended), int64(n))
 		}
 	}
-	var workers sync.WaitGroup
-	for range min(jobs, n) {
-		workers.Add(1)
+	work := func() {
+		for i, ok := begin(); ok; i, ok = begin() {
+			end(i, do(i))
+		}
+	}
+	var others sync.WaitGroup
+	for range min(jobs, n) - 1 {
+		others.Add(1)
 		go func() {
-			defer workers.Done()
-			for i, ok := begin(); ok; i, ok = begin() {
-				end(i, do(i))
-			}
+			defer others.Done()
+			work()
 		}()
 	}
-	workers.Wait()
+	work() // one alone needs no other stack, which would have to grow first
+	others.Wait()
 	if next < n {
 		errs = append(errs, &Interrupted{done, n, n - next, context.Cause(ctx)})
 	}
