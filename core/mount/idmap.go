@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -31,6 +32,8 @@ func NewIDMap(ranges ...IDRange) (*IDMap, error) {
 	for _, r := range ranges {
 		fmt.Fprintf(&table, "%d %d %d\n", r.Inside, r.Outside, r.Count)
 	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	keeper, err := startKeeper()
 	if err != nil {
 		return nil, fmt.Errorf("cannot make a user namespace: %w", err)
@@ -49,8 +52,13 @@ func NewIDMap(ranges ...IDRange) (*IDMap, error) {
 	return &IDMap{ns}, nil
 }
 
+func endKeeper(keeper *os.Process) {
+	_ = keeper.Kill()
+	_, _ = keeper.Wait()
+}
+
 // keeperByFork is startKeeper with what Go has: this program, stopped before its
-// first instruction.
+// first instruction. It is built everywhere, so that it is tested everywhere.
 func keeperByFork() (*os.Process, error) {
 	return os.StartProcess("/proc/self/exe", []string{"firmwared", "idmap"}, &os.ProcAttr{
 		Env: []string{},

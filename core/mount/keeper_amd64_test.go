@@ -3,8 +3,10 @@
 package mount
 
 import (
+	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
@@ -13,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A keeper keeps nothing of its parent open, and dies with the thread that made it.
-func TestKeeperHoldsNothing(t *testing.T) {
+// A keeper dies with the thread that made it.
+func TestKeeperDiesWithItsThread(t *testing.T) {
 	started := make(chan *os.Process)
 	end := make(chan struct{})
 	var run func()
@@ -38,17 +40,6 @@ func TestKeeperHoldsNothing(t *testing.T) {
 	if keeper == nil {
 		t.FailNow()
 	}
-	open := -1
-	for limit := time.Now().Add(5 * time.Second); open != 0 && time.Now().Before(limit); time.Sleep(time.Millisecond) {
-		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", keeper.Pid))
-		if err != nil {
-			t.Fatal(err)
-		}
-		open = len(entries)
-	}
-	if open != 0 {
-		t.Errorf("%d descriptors are open", open)
-	}
 	close(end)
 	begin := time.Now()
 	if state, err := keeper.Wait(); err != nil || state.Sys().(syscall.WaitStatus).Signal() != unix.SIGKILL {
@@ -56,9 +47,63 @@ func TestKeeperHoldsNothing(t *testing.T) {
 	}
 }
 
+// A keeper holds no lock of a process that was killed, whenever that was.
+func TestKeeperDiesWithItsParent(t *testing.T) {
+	const variable = "FIRMWARED_TEST_KEEPER"
+	if path := os.Getenv(variable); path != "" {
+		runtime.LockOSThread()
+		file, err := os.Open(path)
+		if err == nil {
+			err = unix.Flock(int(file.Fd()), unix.LOCK_EX)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("locked")
+		for { // killed in the middle of this
+			keeper, err := startKeeper()
+			if err != nil {
+				t.Fatal(err)
+			}
+			endKeeper(keeper)
+		}
+	}
+	path := t.TempDir()
+	for range 20 {
+		cmd := exec.Command("/proc/self/exe", "-test.run=^TestKeeperDiesWithItsParent$")
+		cmd.Env = append(os.Environ(), variable+"="+path)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		if line, err := bufio.NewReader(out).ReadString('\n'); line != "locked\n" {
+			t.Fatalf("%q, %v", line, err)
+		}
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = unix.EWOULDBLOCK
+		for limit := time.Now().Add(5 * time.Second); err != nil && time.Now().Before(limit); time.Sleep(time.Millisecond) {
+			err = unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		}
+		file.Close()
+		if err != nil {
+			t.Fatal("the lock is still held: ", err)
+		}
+	}
+}
+
 // What is closed here is closed, also when a keeper was made meanwhile: a detached mount
 // that it held would keep a layer from being unmounted.
 func TestKeeperSharesDescriptors(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	for range 200 {
 		var pipe [2]int
 		if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {

@@ -7,8 +7,3 @@ package mount
 import "os"
 
 func startKeeper() (*os.Process, error) { return keeperByFork() }
-
-func endKeeper(keeper *os.Process) {
-	_ = keeper.Kill()
-	_, _ = keeper.Wait()
-}

@@ -5,6 +5,7 @@ package mount
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"syscall"
 	"testing"
 
@@ -22,6 +23,8 @@ func userNS(t *testing.T, pid int) uint64 {
 }
 
 func TestKeepers(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	for name, start := range map[string]func() (*os.Process, error){"own": startKeeper, "fork": keeperByFork} {
 		keeper, err := start()
 		if err != nil {
