@@ -4,7 +4,6 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -82,23 +81,11 @@ func stats(c *cli.Context) error {
 }
 
 // named are the instances of these names, or all.
-func named(m *core.Manager, keys []string) (found []*registry.Instance, err error) {
-	var errs []error
+func named(m *core.Manager, keys []string) ([]*registry.Instance, error) {
 	if len(keys) == 0 {
-		all, err := m.Instances()
-		errs = append(errs, err)
-		for _, inst := range all {
-			keys = append(keys, inst.ID)
-		}
+		return m.Instances()
 	}
-	for _, key := range keys {
-		inst, err := m.Instance(key)
-		if err == nil {
-			found = append(found, inst)
-		}
-		errs = append(errs, err)
-	}
-	return found, errors.Join(errs...)
+	return lookUp(m, keys)
 }
 
 func printStats(c *cli.Context, all []core.Stats) error {

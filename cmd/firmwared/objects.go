@@ -69,14 +69,17 @@ func instancesOf(c *cli.Context, m *core.Manager, keys []string) ([]*registry.In
 	}
 	if c.Bool("all") {
 		all, err := m.Instances()
-		for _, inst := range all {
-			keys = append(keys, inst.ID)
-		}
 		if err != nil {
 			notice("warning: " + err.Error())
 		}
+		return all, nil
 	}
-	var found []*registry.Instance
+	return lookUp(m, keys)
+}
+
+// lookUp looks for instances by name or id. Those that are not there are in the error,
+// beside the others.
+func lookUp(m *core.Manager, keys []string) (found []*registry.Instance, err error) {
 	var errs []error
 	for _, key := range keys {
 		inst, err := m.Instance(key)
