@@ -227,7 +227,9 @@ func (a *applier) moved(now *rwlayer.Node, c rwlayer.Change) (string, error) {
 	if born.IsZero() {
 		born = a.inst.Created
 	}
-	if unix.TimespecToNsec(now.Stat.Ctim) > born.UnixNano() {
+	// The kernel's clock for files moves in ticks of some milliseconds: at the same one
+	// it may have been before or after, and what may be lost is not overwritten.
+	if unix.TimespecToNsec(now.Stat.Ctim) >= born.UnixNano() {
 		return "it was changed after the instance changed it", nil
 	}
 	return "", nil
