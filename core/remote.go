@@ -42,6 +42,9 @@ func parseURL(text string) (remote, error) {
 	if errors.As(err, &reason) {
 		err = reason.Err // the whole says it with the password
 	}
+	if err == nil && parsed.Host == "" && parsed.Path == "" && parsed.User == nil {
+		err = errors.New("it names neither a host nor a file")
+	}
 	if err == nil && (hook.Kind{Form: hook.FormURL}).Check(u.raw) != "" {
 		err = errors.New("it may have letters, digits and the usual marks only: write other characters as %XX")
 	}

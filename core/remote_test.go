@@ -31,7 +31,7 @@ func TestParseURL(t *testing.T) {
 
 // FuzzParseURL: what is taken can be told to a hook, and is shown on one line without its password.
 func FuzzParseURL(f *testing.F) {
-	for _, text := range []string{"https://user:s3cret@host:1/a%20b?c#d", "FILE:///a", "a://b@c:d@e", "x://[::1%25a]/", "h://\x7f"} {
+	for _, text := range []string{"https://user:s3cret@host:1/a%20b?c#d", "FILE:///a", "a://b@c:d@e", "x://[::1%25a]/", "h://\x7f", "h://?"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
