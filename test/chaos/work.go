@@ -166,15 +166,18 @@ func (r *run) rw(s *slot) string { return filepath.Join(r.root, "workspaces", s.
 // look finds out whether the instance exists, and that what it wrote is there.
 // `get` is not a victim here: its answer decides.
 func (r *run) look(s *slot) {
+	var errs bytes.Buffer
 	cmd := exec.Command(r.program, "--root", r.root, "get", s.name, "id")
+	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	id := strings.TrimSpace(string(out))
-	if record, _ := os.ReadFile(filepath.Join(r.root, "instances", id+".json")); err != nil || bytes.Contains(record, []byte(`"removing": true`)) {
-		id = "" // half made or half dropped: the next command may take it away
+	record, readErr := os.ReadFile(filepath.Join(r.root, "instances", id+".json"))
+	if err != nil || readErr != nil || bytes.Contains(record, []byte(`"removing": true`)) {
+		id = "" // half made or half dropped: the next command may take it away, or just has
 	}
 	if id != s.id {
 		if s.id != "" && !s.dropped {
-			r.problem("%s (%s) is gone, or another one (%q), and nobody dropped it", s.name, s.id, id)
+			r.problem("%s (%s) is gone, or another one (%q), and nobody dropped it: %v %s%s", s.name, s.id, id, err, errs.String(), record)
 		}
 		s.id, s.dropped, s.wrote = id, false, map[string]string{}
 	}
